@@ -1,0 +1,61 @@
+# `make help` lists what can be made. Everything below builds in .venv and build/ only.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+RUN := build/run
+ARGS :=
+PYTEST_ARGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit lint bench clients clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
+
+run: $(VENV)/.run  ## start the server on build/run/gearstore.db; Ctrl-C ends it (options: ARGS='--port 4731')
+	@mkdir -p $(RUN)
+	@echo "Starting gearstore; its jobs are in $(RUN)/gearstore.db. Ctrl-C ends it, make run takes up where it left off."
+	@echo "In another terminal:"
+	@echo
+	@echo "    cd $(CURDIR)"
+	@echo "    $(BIN)/gearstore submit fonctionJob 'params'"
+	@echo "    $(BIN)/gearstore status | sort -n | column -t"
+	@echo "    $(BIN)/gearstore work fonctionJob -- cat"
+	@echo
+	@exec $(BIN)/gearstore serve --db $(RUN)/gearstore.db $(ARGS)
+
+test: $(VENV)/.dev clients  ## run all tests, with the real clients that can be installed (PYTEST_ARGS=...)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+unit: $(VENV)/.dev  ## run the fast tests only
+	$(BIN)/python -m pytest -m "not slow" --ignore=tests/acceptance $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev  ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict gearstore cli
+
+bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: ARGS=...)
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+clean:  ## remove everything that was made, also the jobs of make run
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV)
+
+# The real clients: Debian's packages, then those of PyPI and npm. Not a stamp: packages come and go.
+clients: $(VENV)/.dev
+	@scripts/install-debian-clients
+	@if [ -f tests/acceptance/install_clients.py ]; then $(BIN)/python tests/acceptance/install_clients.py; fi
+
+$(BIN)/python:
+	@scripts/make-venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	@$(PIP) install -e '.[uvloop]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@$(PIP) install -e '.[uvloop,dev]'
+	@touch $@ $(VENV)/.run

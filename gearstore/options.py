@@ -1,0 +1,359 @@
+"""The one table of the server's options: flags, environment variables and TOML keys are all made from it.
+
+It knows nothing about where a value came from (see config.py), and nothing about Typer.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gearstore.address import DEFAULT_PORT, parse_address
+
+HANDLE_LIMIT = 63  # bytes: libgearman's GEARMAN_JOB_HANDLE_SIZE is 64 with its NUL
+HANDLE_DIGITS = 12
+PREFIX_LIMIT = HANDLE_LIMIT - HANDLE_DIGITS - 1
+
+# gearmand's words beside Python's; several of gearmand's fall on one of Python's levels.
+LOG_LEVELS = {
+    "FATAL": logging.CRITICAL,
+    "ALERT": logging.CRITICAL,
+    "CRITICAL": logging.CRITICAL,
+    "ERROR": logging.ERROR,
+    "WARNING": logging.WARNING,
+    "NOTICE": logging.INFO,
+    "INFO": logging.INFO,
+    "DEBUG": logging.DEBUG,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the text of an option becomes its value.
+
+    `parse` raises ValueError; `expect` completes the sentence "... is not ..."; `toml` are the types
+    that the configuration file may hold (text is what flags and environment variables hold).
+    """
+
+    metavar: str
+    expect: str
+    parse: Callable[[str], Any]
+    toml: tuple[type, ...] = (str,)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option in all its spellings. The name is also its TOML key and its field in Config."""
+
+    name: str
+    kind: Kind
+    default: Any  # a value, or a function of the environment
+    group: str
+    help: str
+    flags: tuple[str, ...]
+    repeated: bool = False
+    reloadable: bool = False
+    other_env: tuple[str, ...] = ()
+
+    @property
+    def env(self) -> str:
+        """The environment variable that sets this option."""
+        return "GEARSTORE_" + self.name.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An option of gearmand that gearstore takes, but doesn't obey; `advice` says what to do instead."""
+
+    name: str
+    flags: tuple[str, ...]
+    advice: str
+    takes_value: bool = True
+    refused: bool = False
+
+
+def integer(low: int, high: int) -> Kind:
+    """Return the kind of a whole number from low to high."""
+
+    def parse(text: str) -> int:
+        if not low <= (number := int(text)) <= high:
+            raise ValueError(text)
+        return number
+
+    return Kind("N", f"a whole number from {low} to {high}", parse, (int, str))
+
+
+def size(low: int, high: int) -> Kind:
+    """Return the kind of a number of bytes, which may end in K, M or G (powers of 1024)."""
+
+    def parse(text: str) -> int:
+        digits, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in ("K", "M", "G") else (text, "")
+        number = int(digits) << {"": 0, "K": 10, "M": 20, "G": 30}[unit]
+        if not low <= number <= high:
+            raise ValueError(text)
+        return number
+
+    return Kind("BYTES", f"a number of bytes from {low} to {high} (K, M and G may follow)", parse, (int, str))
+
+
+def choice(*words: str) -> Kind:
+    """Return the kind of one of these words."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(text)
+        return text.lower()
+
+    return Kind("WORD", "one of " + ", ".join(words), parse)
+
+
+def parse_seconds(text: str) -> float:
+    """Return a finite number of seconds that is not negative."""
+    number = float(text)
+    if not 0 <= number <= 1e9:
+        raise ValueError(text)
+    return number
+
+
+def parse_switch(text: str) -> bool:
+    """Return whether the text means yes."""
+    word = text.lower()
+    if word not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        raise ValueError(text)
+    return word in ("1", "true", "yes", "on")
+
+
+def parse_listen(text: str) -> str:
+    """Return the text if it is an address; its port may come later, from another option."""
+    parse_address(text, default_port=0)
+    return text
+
+
+def parse_sync(text: str) -> str:
+    """Return `full` or `interval:MS`."""
+    word, _, rest = text.lower().partition(":")
+    if text.lower() == "full":
+        return "full"
+    if word != "interval" or not 1 <= int(rest) <= 60_000:
+        raise ValueError(text)
+    return f"interval:{int(rest)}"
+
+
+def parse_prefix(text: str) -> bytes:
+    """Return the bytes of a handle's prefix, which must leave room for its number."""
+    prefix = os.fsencode(text)
+    if not 1 <= len(prefix) <= PREFIX_LIMIT or any(byte <= 32 or byte == 127 for byte in prefix):
+        raise ValueError(text)
+    return prefix
+
+
+def parse_path(text: str) -> str:
+    """Return the path with a leading ~ resolved."""
+    if not text:
+        raise ValueError(text)
+    return os.path.expanduser(text)
+
+
+def default_db(environ: Mapping[str, str]) -> str:
+    """Return where the jobs are kept: systemd's state directory, the system's, or the user's own."""
+    if state := environ.get("STATE_DIRECTORY", "").split(":")[0]:
+        return os.path.join(state, "gearstore.db")
+    if os.geteuid() == 0:
+        return "/var/lib/gearstore/gearstore.db"
+    data = environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(data, "gearstore", "gearstore.db")
+
+
+def default_prefix(environ: Mapping[str, str]) -> bytes:
+    """Return `H:` and the host's name, as gearmand does, cut so that a handle fits its 63 bytes."""
+    return f"H:{os.uname().nodename or 'localhost'}".encode()[:PREFIX_LIMIT]
+
+
+LISTEN = Kind("ADDRESS", "HOST, HOST:PORT, [IPV6]:PORT or unix:PATH", parse_listen)
+PATH = Kind("FILE", "the path of a file", parse_path)
+SECONDS = Kind("SECONDS", "a number of seconds", parse_seconds, (int, float, str))
+SWITCH = Kind("", "true or false", parse_switch, (bool, str))
+SYNC = Kind("MODE", "full or interval:MS with 1 to 60000 milliseconds", parse_sync)
+PREFIX = Kind("TEXT", f"1 to {PREFIX_LIMIT} bytes without blanks", parse_prefix)
+LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), lambda text: LOG_LEVELS[text.upper()])
+
+NETWORK, STORE, JOBS, LIMITS, PROCESS = "Network", "Store", "Jobs", "Limits", "Process"
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+BIG = 2**31 - 1
+# SQLite holds no row of more than 1,000,000,000 bytes; the rest is for the job's other columns.
+LARGEST_PACKET = 900 * MIB
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "listen", LISTEN, ("127.0.0.1", "[::1]"), NETWORK,
+        "Address to listen on: HOST[:PORT], [IPV6]:PORT or unix:PATH; may be repeated; * is every address.",
+        ("--listen", "-L"), repeated=True,
+    ),
+    Option(
+        "port", integer(0, 65535), DEFAULT_PORT, NETWORK,
+        "Port of the addresses that name none.",
+        ("--port", "-p"), other_env=("GEARMAND_PORT",),
+    ),
+    Option(
+        "backlog", integer(1, 65535), 1024, NETWORK,
+        "Connections that may wait to be accepted.",
+        ("--backlog", "-b"),
+    ),
+    Option(
+        "keepalive", SWITCH, True, NETWORK,
+        "Notice peers that vanished without a word (TCP keepalive).",
+        ("--keepalive/--no-keepalive",),
+    ),
+    Option(
+        "keepalive_idle", integer(1, 32767), 60, NETWORK,
+        "Seconds of silence before the first keepalive probe.",
+        ("--keepalive-idle",),
+    ),
+    Option(
+        "keepalive_interval", integer(1, 32767), 15, NETWORK,
+        "Seconds between two keepalive probes.",
+        ("--keepalive-interval",),
+    ),
+    Option(
+        "keepalive_count", integer(1, 127), 4, NETWORK,
+        "Unanswered keepalive probes after which a peer is lost.",
+        ("--keepalive-count",),
+    ),
+    Option(
+        "manage_from", choice("loopback", "any"), "loopback", NETWORK,
+        "Where verbs that change jobs are taken from: loopback (and the Unix socket), or any.",
+        ("--manage-from",), reloadable=True,
+    ),
+    Option(
+        "db", PATH, default_db, STORE,
+        "The database that holds the jobs.",
+        ("--db",),
+    ),
+    Option(
+        "memory", SWITCH, False, STORE,
+        "Store nothing: every job is lost when the server ends.",
+        ("--memory/--no-memory",),
+    ),
+    Option(
+        "sync", SYNC, "full", STORE,
+        "full: an acknowledged job survives a power cut; interval:MS: a power cut may lose the last MS milliseconds.",
+        ("--sync",),
+    ),
+    Option(
+        "window", integer(16, BIG), 65536, STORE,
+        "Queued jobs of one function and priority that are held in memory; the others wait on disk.",
+        ("--window",),
+    ),
+    Option(
+        "job_retries", integer(0, BIG), 6, JOBS,
+        "Attempts in all before a job whose workers were lost is failed; 0 is no limit.",
+        ("--job-retries", "-j"), reloadable=True,
+    ),
+    Option(
+        "max_interruptions", integer(0, BIG), 5, JOBS,
+        "Ends of the server that a running job may see before it is held for the operator; 0 is no limit.",
+        ("--max-interruptions",), reloadable=True,
+    ),
+    Option(
+        "round_robin", SWITCH, False, JOBS,
+        "Take a worker's functions in turn instead of emptying one after the other.",
+        ("--round-robin/--no-round-robin", "-R"), reloadable=True,
+    ),
+    Option(
+        "worker_wakeup", integer(0, BIG), 0, JOBS,
+        "Sleeping workers to wake for each new job; 0 is all of them.",
+        ("--worker-wakeup", "-w"), reloadable=True,
+    ),
+    Option(
+        "priority_scope", choice("function", "global"), "function", JOBS,
+        "function: priorities order the jobs of each function; global: those of all functions of a worker.",
+        ("--priority-scope",), reloadable=True,
+    ),
+    Option(
+        "exceptions", SWITCH, False, JOBS,
+        "Send every client the exceptions of its jobs, also if it didn't ask for them.",
+        ("--exceptions/--no-exceptions",), reloadable=True,
+    ),
+    Option(
+        "job_handle_prefix", PREFIX, default_prefix, JOBS,
+        "What handles begin with; by default H: and the host's name.",
+        ("--job-handle-prefix",),
+    ),
+    Option(
+        "max_packet", size(64 * KIB, LARGEST_PACKET), 64 * MIB, LIMITS,
+        "Largest packet that is taken.",
+        ("--max-packet",), reloadable=True,
+    ),
+    Option(
+        "max_output", size(64 * KIB, 64 * GIB), 64 * MIB, LIMITS,
+        "Answers that a connection may leave unread before it is dropped.",
+        ("--max-output",), reloadable=True,
+    ),
+    Option(
+        "file_descriptors", integer(0, BIG), 0, LIMITS,
+        "Open files that the server may have, one a connection; 0 leaves the limit as it is.",
+        ("--file-descriptors", "-f"),
+    ),
+    Option(
+        "drain_timeout", SECONDS, 30.0, PROCESS,
+        "Seconds that running jobs get to end when the server is told to stop.",
+        ("--drain-timeout",), reloadable=True,
+    ),
+    Option(
+        "loop", choice("auto", "uvloop", "asyncio"), "auto", PROCESS,
+        "The event loop: uvloop, asyncio, or auto, which takes uvloop if it is installed.",
+        ("--loop",),
+    ),
+    Option(
+        "log_level", LEVEL, logging.INFO, PROCESS,
+        "What is logged: " + ", ".join(LOG_LEVELS) + ".",
+        ("--log-level", "--verbose"), reloadable=True,
+    ),
+    Option(
+        "log_file", PATH, "stderr", PROCESS,
+        "Where the log goes: a file, stderr, or none.",
+        ("--log-file", "-l"),
+    ),
+    Option(
+        "pid_file", PATH, "", PROCESS,
+        "File that holds the server's process id while it runs.",
+        ("--pid-file", "-P"),
+    ),
+)  # fmt: skip
+
+ALWAYS_STORES = "gearstore always stores background jobs, in the file that --db names"
+NO_HTTP = "gearstore speaks no HTTP; submit with any Gearman client or with `gearstore submit`"
+NO_TLS = "this version speaks no TLS and does not pretend to; listen on loopback and put stunnel or a VPN before it"
+
+FOREIGN: tuple[Foreign, ...] = (
+    Foreign(
+        "daemon", ("--daemon", "-d"),
+        "gearstore stays in the foreground; let systemd run it, or use setsid", takes_value=False,
+    ),
+    Foreign("threads", ("--threads", "-t"), "gearstore needs no threads; nothing to do"),
+    Foreign("user", ("--user", "-u"), "gearstore keeps the user it is started as; start it with User= or runuser"),
+    Foreign("coredump", ("--coredump",), "set the limit of core files outside, with ulimit -c", takes_value=False),
+    Foreign("hashtable_buckets", ("--hashtable-buckets",), "gearstore's tables grow by themselves; nothing to do"),
+    Foreign(
+        "syslog", ("--syslog",),
+        "gearstore logs to standard error or to --log-file; under systemd that is the journal", takes_value=False,
+    ),
+    Foreign("queue_type", ("--queue-type", "-q"), ALWAYS_STORES + "; --memory stores nothing"),
+    Foreign("store_queue_on_shutdown", ("--store-queue-on-shutdown",), ALWAYS_STORES, takes_value=False),
+    *(
+        Foreign(flag.replace("-", "_"), (f"--{flag}",), ALWAYS_STORES)
+        for flag in (
+            "libsqlite3-db", "libsqlite3-table", "libmemcached-servers", "libmemcached-prefix", "libpq-conninfo",
+            "libpq-table", "redis-server", "redis-port", "redis-password", "redis-prefix", "mysql-host", "mysql-port",
+            "mysql-user", "mysql-password", "mysql-db", "mysql-table",
+        )
+    ),
+    Foreign("protocol", ("--protocol", "-r"), NO_HTTP),
+    Foreign("http_port", ("--http-port",), NO_HTTP),
+    Foreign("ssl", ("--ssl",), NO_TLS, takes_value=False, refused=True),
+    *(
+        Foreign(flag.replace("-", "_"), (f"--{flag}",), NO_TLS, refused=True)
+        for flag in ("ssl-ca-file", "ssl-certificate", "ssl-key")
+    ),
+)  # fmt: skip

@@ -1,0 +1,137 @@
+"""One function: its queues, its workers, its limits, its counts.
+
+The store is the queue, memory is a window on it. Of each priority the jobs with the lowest positions are in memory;
+once a window is full, later jobs are `spilled`: only their row knows their place. They are read back in order
+(`Store.claim`) when the window runs low. While nothing is spilled the window is the whole queue.
+
+Foreground jobs have no row, so they can't be spilled: they stand in a queue of their own beside each window, and the
+lower position is served first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gearstore.queue.job import NOWHERE, ON_DISK, PRIORITIES, QUEUED, VOLATILE, WINDOW, Job, JobState
+
+if TYPE_CHECKING:
+    from gearstore.queue.peer import Peer
+
+MAX_BYTES = 32 << 20  # workloads of one window in memory; the job that goes beyond it is still taken
+
+
+class Window:
+    """The stored jobs of one function and priority that are in memory, and what is known of those that are not."""
+
+    __slots__ = ("after", "bytes", "changed", "jobs", "limit", "on_disk", "size")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.jobs: deque[Job] = deque()  # ascending positions; jobs that were withdrawn stay until they are met
+        self.size = 0  # jobs that are in memory or, while their commit is under way, have a place kept
+        self.bytes = 0  # of their workloads
+        self.on_disk = 0  # spilled jobs, those whose commit is under way included
+        self.after = 0  # every spilled job has a position above this one, every job in memory one up to it
+        self.changed: set[int] | None = None  # ids that left memory while a claim is under way, else None
+
+    def reserve(self, job: Job) -> None:
+        """Find the job with the highest position so far its place: kept in memory, or on disk only."""
+        if not self.on_disk and self.size < self.limit and self.bytes < MAX_BYTES:
+            self.size += 1
+            self.bytes += len(job.workload)
+            return
+        if not self.on_disk:
+            self.after = job.position - 1
+        self.on_disk += 1
+        job.place = ON_DISK
+
+    @property
+    def low(self) -> bool:
+        """Whether it is time to read spilled jobs: early enough that workers need not wait."""
+        return (
+            self.on_disk > 0 and self.changed is None and self.size <= self.limit // 4 and self.bytes <= MAX_BYTES // 4
+        )
+
+
+class Function:
+    """A name that jobs are submitted to and that workers register for."""
+
+    __slots__ = ("id", "limits", "listed", "name", "queued", "ready", "sleepers", "states", "stored", "uniques",
+                 "volatile", "windows", "workers")  # fmt: skip
+
+    def __init__(self, id: int, name: bytes, window: int) -> None:
+        self.id = id
+        self.name = name
+        self.listed = True  # False once dropped, until somebody names it again
+        self.stored = False  # whether the store has a row for it
+        self.windows = tuple(Window(window) for _ in PRIORITIES)
+        self.volatile: tuple[deque[Job], ...] = tuple(deque() for _ in PRIORITIES)  # foreground jobs
+        self.ready = 0  # jobs in memory that a worker could take at this moment
+        self.queued = [0, 0, 0]  # by priority, wherever they are
+        self.states = [0] * len(JobState)  # jobs by state; of ended ones only those that are stored
+        self.workers: dict[Peer, None] = {}
+        self.sleepers: dict[Peer, None] = {}  # workers to wake, those that have waited longest first
+        self.limits = [0, 0, 0]  # maxqueue by priority, 0 for none
+        self.uniques: dict[bytes, Job] = {}  # coalescing key -> live job in memory
+
+    def count(self, job: Job, number: int) -> None:
+        """Add to the counts of the job's state."""
+        state = job.state
+        self.states[state] += number
+        if state is QUEUED:
+            self.queued[job.priority] += number
+
+    @property
+    def total(self) -> int:
+        """Jobs that gearmand would count: waiting (delayed ones too) and running."""
+        return sum(self.states[:3])
+
+    @property
+    def on_disk(self) -> int:
+        """Jobs whose place in the queue only the store knows."""
+        return sum(window.on_disk for window in self.windows)
+
+    def enter(self, job: Job) -> None:
+        """Put a job with the highest position so far at the end of its queue in memory, for workers to take."""
+        if job.background:
+            job.place = WINDOW
+            self.windows[job.priority].jobs.append(job)
+        else:
+            job.place = VOLATILE
+            self.volatile[job.priority].append(job)
+        self.ready += 1
+
+    def take(self, priorities: tuple[int, ...] = PRIORITIES) -> Job | None:
+        """Take out the job to be served next: highest priority, then lowest position."""
+        for priority in priorities:
+            if not self.queued[priority]:
+                continue
+            window, volatile = self.windows[priority], self.volatile[priority]
+            jobs = window.jobs
+            while jobs or volatile:
+                if volatile and (not jobs or volatile[0].position < jobs[0].position):
+                    job = volatile.popleft()
+                else:
+                    job = jobs.popleft()
+                if job.place:  # else it was withdrawn
+                    if job.place == WINDOW:
+                        window.size -= 1
+                        window.bytes -= len(job.workload)
+                    job.place = NOWHERE
+                    self.ready -= 1
+                    return job
+        return None
+
+    def withdraw(self, job: Job) -> None:
+        """Account for a queued job that leaves its queue without being taken; its entry is skipped when met."""
+        window = self.windows[job.priority]
+        if job.place == ON_DISK:
+            window.on_disk -= 1
+        elif job.place == VOLATILE:
+            self.ready -= 1
+        else:
+            window.size -= 1
+            window.bytes -= len(job.workload)
+            self.ready -= job.place == WINDOW
+        job.place = NOWHERE

@@ -1,0 +1,173 @@
+"""A job, its states, and the one table that says which state follows which.
+
+Rule 1: whatever decides a state is in TRANSITIONS; what is not in it is refused and changes nothing.
+Names, uniques, handles and workloads are bytes from socket to disk. Times are milliseconds since 1970 (UTC).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from gearstore.errors import QueueError
+
+if TYPE_CHECKING:
+    from gearstore.queue.functions import Function
+    from gearstore.queue.peer import Peer
+
+MAX_UNIQUE = 64  # bytes; more is refused with ARGUMENT_TOO_LARGE as in gearmand
+MAX_FUNCTION = 512  # what libgearman allows; a longer name would not fit the assign packet of some workers
+
+
+class Priority(IntEnum):
+    """Priorities in the order in which they are served; the values are those of gearmand's own store."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
+PRIORITIES = (HIGH, NORMAL, LOW)
+
+
+class JobState(IntEnum):
+    """States of a job; the values are stored, so they never change."""
+
+    QUEUED = 0
+    DELAYED = 1
+    RUNNING = 2
+    HELD = 3
+    DONE = 4
+    FAILED = 5
+    CANCELLED = 6
+
+
+QUEUED = JobState.QUEUED
+DELAYED = JobState.DELAYED
+RUNNING = JobState.RUNNING
+HELD = JobState.HELD
+DONE = JobState.DONE
+FAILED = JobState.FAILED
+CANCELLED = JobState.CANCELLED
+
+LIVE = (QUEUED, DELAYED, RUNNING)  # states in which a submit with the same unique joins the job
+ENDED = (DONE, FAILED, CANCELLED)
+
+
+class Event(IntEnum):
+    """What happens to a job."""
+
+    GRAB = 0  # a worker takes it
+    DUE = 1  # its time has come
+    COMPLETE = 2  # WORK_COMPLETE
+    FAIL = 3  # WORK_FAIL, WORK_EXCEPTION, or no attempt left
+    REQUEUE = 4  # its worker went away or took too long, or the server ended
+    DELAY = 5  # tried again later
+    HOLD = 6  # waits for the operator
+    CANCEL = 7  # by an operator, or the last foreground client left
+    RETRY = 8  # by an operator
+
+
+GRAB, DUE, COMPLETE, FAIL, REQUEUE = Event.GRAB, Event.DUE, Event.COMPLETE, Event.FAIL, Event.REQUEUE
+DELAY, HOLD, CANCEL, RETRY = Event.DELAY, Event.HOLD, Event.CANCEL, Event.RETRY
+
+TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
+    (QUEUED, GRAB): RUNNING,
+    (QUEUED, HOLD): HELD,
+    (QUEUED, CANCEL): CANCELLED,
+    (DELAYED, DUE): QUEUED,
+    (DELAYED, HOLD): HELD,
+    (DELAYED, CANCEL): CANCELLED,
+    (RUNNING, COMPLETE): DONE,
+    (RUNNING, FAIL): FAILED,
+    (RUNNING, REQUEUE): QUEUED,
+    (RUNNING, DELAY): DELAYED,
+    (RUNNING, HOLD): HELD,
+    (RUNNING, CANCEL): CANCELLED,
+    (HELD, RETRY): QUEUED,
+    (HELD, CANCEL): CANCELLED,
+    (FAILED, RETRY): QUEUED,
+    (CANCELLED, RETRY): QUEUED,
+}
+
+
+class Reason:
+    """Why a job is where it is, in one word; stored, shown, never parsed."""
+
+    FAIL = b"fail"
+    EXCEPTION = b"exception"
+    TIMEOUT = b"timeout"
+    LOST = b"lost"
+    INTERRUPTED = b"interrupted"
+    CANCELLED = b"cancelled"
+    RETRY = b"retry"
+    DAMAGED = b"damaged"
+
+
+# Where a queued job stands.
+NOWHERE = 0  # not to be taken (yet)
+WINDOW = 1  # in its window in memory
+VOLATILE = 2  # among the foreground jobs
+ON_DISK = 3  # spilled: only its row knows
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One unit of work. The first group is stored, the second lives in memory only."""
+
+    id: int
+    handle: bytes
+    function: Function
+    unique: bytes
+    workload: bytes
+    priority: int
+    created_at: int
+    background: bool
+    state: JobState = QUEUED
+    position: int = 0  # place in its queue: lower is served first; drawn from the same numbers as ids
+    reducer: bytes = b""
+    run_at: int = 0
+    attempts: int = 0  # assignments that ended: done, failed, timed out, or their worker went away
+    interruptions: int = 0  # assignments that the server's own end cut short
+    started_at: int = 0
+    ended_at: int = 0
+    worker_id: bytes = b""
+    reason: bytes = b""
+    error: bytes = b""
+    result: bytes = b""
+    replay_of: int = 0
+    result_size: int = 0
+
+    key: bytes = b""  # what coalescing compares, b"" for never; see coalescing_key
+    worker: Peer | None = None
+    listeners: list[Peer] = field(default_factory=list)  # foreground clients; one entry a submit
+    numerator: bytes = b"0"
+    denominator: bytes = b"0"
+    deadline: int = 0  # number of the timer that ends this assignment, 0 for none
+    place: int = NOWHERE
+    promoted: bool = False  # was foreground; its first row is not committed yet
+    stored_state: int = -1  # the state its row has; -1 while it has no row
+    batch: Any = None  # the batch that stores its newest change, None once that is durable
+
+    def move(self, event: Event) -> JobState:
+        """Change the state and keep the function's counts; raise QueueError and change nothing if not possible."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise QueueError(b"NOT_POSSIBLE", b"%s is %s" % (self.handle, self.state.name.lower().encode()))
+        self.function.count(self, -1)
+        self.state = state
+        self.function.count(self, 1)
+        return state
+
+
+def coalescing_key(unique: bytes, workload: bytes) -> bytes:
+    """Return what makes two jobs of one function the same: the unique, for `-` the workload, b"" for never.
+
+    As in gearmand a `-` job also joins one whose unique is the workload itself. Long workloads are compared by digest.
+    """
+    if unique != b"-":
+        return unique
+    return workload if len(workload) <= MAX_UNIQUE else blake2b(workload, digest_size=MAX_UNIQUE).digest()

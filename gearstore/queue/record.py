@@ -1,0 +1,160 @@
+"""A job as the store keeps it, and how records come back into the engine: windows, restarts, operators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from gearstore.errors import QueueError
+from gearstore.queue.functions import Function
+from gearstore.queue.job import (
+    DELAYED,
+    ENDED,
+    LIVE,
+    ON_DISK,
+    QUEUED,
+    RETRY,
+    WINDOW,
+    Job,
+    JobState,
+    Reason,
+    coalescing_key,
+)
+
+if TYPE_CHECKING:
+    from gearstore.queue.engine import Engine
+
+
+class Record(NamedTuple):
+    """One row of `jobs`, in the order of its columns; `intact` says whether the checksum holds."""
+
+    id: int
+    function_id: int
+    priority: int
+    state: int
+    position: int
+    unique: bytes
+    workload: bytes
+    reducer: bytes
+    run_at: int
+    attempts: int
+    interruptions: int
+    created_at: int
+    started_at: int
+    ended_at: int
+    worker: bytes
+    reason: bytes
+    error: bytes
+    result: bytes
+    result_size: int
+    replay_of: int
+    spilled: bool
+    intact: bool
+
+
+def load(engine: Engine, function: Function, record: Record) -> Job:
+    """Return the job in memory for a record of the store, made if it isn't there."""
+    handle = engine.handle(record.id)
+    job = engine.jobs.get(handle)
+    if job is not None:
+        return job
+    job = Job(
+        record.id, handle, function, record.unique, record.workload, record.priority, record.created_at, True,
+        JobState(record.state), record.position, record.reducer, record.run_at, record.attempts, record.interruptions,
+        record.started_at, record.ended_at, record.worker, record.reason, record.error, record.result,
+        record.replay_of, stored_state=record.state, result_size=record.result_size,
+    )  # fmt: skip
+    if job.state is QUEUED:
+        job.place = ON_DISK
+    if job.unique and job.state in LIVE:
+        job.key = coalescing_key(job.unique, job.workload)
+        function.uniques.setdefault(job.key, job)
+    engine.jobs[handle] = job
+    return job
+
+
+def claimed(engine: Engine, function: Function, priority: int, records: Sequence[Record]) -> None:
+    """Take the next jobs of a queue, read from the store in order, into its window."""
+    window = function.windows[priority]
+    changed, window.changed = window.changed or (), None
+    for record in records:
+        window.after = record.position
+        if record.id in changed:
+            continue
+        job = load(engine, function, record)
+        if job.state is not QUEUED or job.place != ON_DISK:
+            continue
+        if not record.intact:
+            engine.set_aside(job)
+            continue
+        window.on_disk -= 1
+        window.size += 1
+        window.bytes += len(job.workload)
+        job.place = WINDOW
+        window.jobs.append(job)
+        function.ready += 1
+    if function.ready:
+        engine.wake(function)
+
+
+def claimed_delayed(engine: Engine, functions: dict[int, Function], records: Sequence[Record]) -> None:
+    """Take the delayed jobs that are due next, read from the store in order, into memory."""
+    engine.delayed_claiming = False
+    for record in records:
+        engine.delayed_from = (record.run_at, record.id)
+        job = load(engine, functions[record.function_id], record)
+        if job.state is DELAYED and not job.deadline:
+            engine.delayed_on_disk -= 1
+            job.deadline = engine.delayed.add(job.run_at, job)
+
+
+def recover(
+    engine: Engine, functions: Iterable[tuple[int, bytes]], counts: Iterable[tuple[int, int, int, int]]
+) -> None:
+    """Rebuild functions and their counts after a start; queued and delayed jobs are on disk until they are claimed."""
+    by_id: dict[int, Function] = {}
+    for id, name in functions:
+        function = engine.functions[name] = Function(id, name, engine.window)
+        function.stored = True
+        by_id[id] = function
+        engine.next_function_id = max(engine.next_function_id, id + 1)
+    for id, state, priority, jobs in counts:
+        function = by_id[id]
+        function.states[state] += jobs
+        if state == QUEUED:
+            function.queued[priority] += jobs
+            function.windows[priority].on_disk += jobs
+        elif state == DELAYED:
+            engine.delayed_on_disk += jobs
+
+
+def retry(engine: Engine, function: Function, record: Record) -> Job:
+    """Put an ended or held job back at the end of its queue: same handle, attempts kept. Raises QueueError."""
+    handle = engine.handle(record.id)
+    job = engine.jobs.get(handle) or load(engine, function, record)
+    key = coalescing_key(job.unique, job.workload)
+    other = function.uniques.get(key) if key else None
+    if other is not None and other is not job:
+        raise QueueError(b"REFUSED", b"its unique is queued again as %s" % other.handle)
+    if job.batch is not None:
+        raise QueueError(b"REFUSED", b"it is changing at this moment")
+    job.move(RETRY)
+    job.reason = Reason.RETRY
+    job.run_at = job.ended_at = 0
+    if key:
+        job.key = key
+        function.uniques[key] = job
+    engine.requeue(job)
+    return job
+
+
+def replay(engine: Engine, function: Function, record: Record) -> Job:
+    """Submit a copy of an ended job: new handle, linked to the old one. Raises QueueError."""
+    if record.state not in ENDED:
+        raise QueueError(b"REFUSED", b"it is %s" % JobState(record.state).name.lower().encode())
+    job = engine.submit(
+        None, function.name, record.unique, record.workload, record.priority, True, 0, record.reducer, record.id
+    )
+    if job.replay_of != record.id or job.batch is None:
+        raise QueueError(b"REFUSED", b"its unique is queued as %s" % job.handle)
+    return job

@@ -1,0 +1,1 @@
+"""The asyncio side: sockets, connections, signals and the life of the server."""

@@ -1,0 +1,297 @@
+"""One connection: bytes in, packets to commands, ordered bytes out, flow control. Nothing here knows what a job is for.
+
+Answers leave in the order of the requests. One that waits for a commit holds back the later ones of this connection
+only. Everything that a turn of the loop produced for a connection leaves in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from gearstore.errors import QueueError
+from gearstore.protocol.packets import HEADER, JOB_CREATED, RES, error
+from gearstore.protocol.parser import Packet, PacketParser
+from gearstore.queue.job import Job
+from gearstore.queue.peer import Peer
+from gearstore.store.journal import Batch
+
+if TYPE_CHECKING:
+    from gearstore.server.hub import Hub
+
+logger = logging.getLogger("gearstore")
+
+PACKETS_PER_TURN = 200  # of one connection; a client that pipelines thousands must not stall the others
+HELD_ANSWERS = 2000  # answers of one connection that may wait for commits before it is not read from
+WRITE_HIGH, WRITE_LOW = 256 << 10, 64 << 10  # bytes unsent: stop and start reading
+
+# Why a connection is not read from.
+TURN, WRITE, JOURNAL, BUSY, ANSWERS, ENDING = 1, 2, 4, 8, 16, 32
+
+_CREATED = tuple(HEADER.pack(RES, JOB_CREATED, size) for size in range(65))  # by the length of the handle
+_NOT_STORED = error(b"QUEUE_ERROR", b"The job could not be stored: no space left")
+
+Handler = Callable[["Connection", list[bytes]], None]
+
+
+class Later(Exception):
+    """Raised by a command that has to await something: later packets of the connection wait for it."""
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self.work = work
+
+
+class Connection(asyncio.Protocol):
+    """The IO of one peer; client and worker at once if it likes."""
+
+    # One of these for each idle worker: no __dict__.
+    __slots__ = ("address", "dirty", "drained", "engine", "fd", "handlers", "hub", "local", "out", "parser", "paused",
+                 "peer", "stash", "transport", "waiting")  # fmt: skip
+
+    def __init__(self, hub: Hub, handlers: tuple[Handler, ...]) -> None:
+        # Shared
+        self.hub = hub
+        self.engine = hub.engine
+        self.handlers = handlers
+        # Of this connection
+        self.transport: asyncio.Transport | None = None
+        self.fd = -1
+        self.address = b"-"
+        self.local = False  # its peer may use verbs that change things
+        self.peer = Peer(self, hub.config.exceptions)
+        # Reading
+        self.parser = PacketParser(hub.config.max_packet)
+        self.stash: list[Packet] = []  # packets taken, but not handled before a command had to await
+        self.paused = 0
+        # Writing
+        self.out: list[bytes] = []
+        self.waiting: deque[tuple[Batch | None, bytes | Job]] = deque()
+        self.dirty = False
+        self.drained: asyncio.Future[None] | None = None
+
+    # Life
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Enter the hub."""
+        self.transport = cast(asyncio.Transport, transport)  # (uvloop's is none by inheritance)
+        self.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        sock = transport.get_extra_info("socket")
+        self.fd = sock.fileno()
+        self.hub.enter(self, sock.family, transport.get_extra_info("peername"))
+        if sock.family != socket.AF_UNIX:
+            self.hub.tune(sock)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the hub; the engine gives the worker's jobs to others."""
+        self.transport = None
+        self.out.clear()
+        self.waiting.clear()
+        if self.drained is not None and not self.drained.done():
+            self.drained.cancel()
+        self.hub.leave(self)
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before, then close. (gearmand closes at once and the answers are lost.)"""
+        self.pause(ENDING)
+        self.mark()
+        return True
+
+    def close(self) -> None:
+        """Close when everything that can be sent now has been handed to the kernel."""
+        if self.transport is not None:
+            self.flush()
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection."""
+        if self.transport is not None:
+            logger.warning("closed the connection of %s: %s", self.address.decode(), reason)
+            self.transport.abort()
+
+    # Reading
+
+    def data_received(self, data: bytes) -> None:
+        """Handle what came in."""
+        self.parser.feed(data)
+        if not self.paused & (BUSY | TURN):
+            self.process()
+
+    def process(self) -> None:
+        """Handle up to PACKETS_PER_TURN packets; the rest when the others have had their turn."""
+        if self.transport is None:
+            return
+        self.hub.set_time()
+        packets, self.stash = self.stash or self.parser.take(PACKETS_PER_TURN), []
+        if not self.handle(packets):
+            return
+        if len(packets) >= PACKETS_PER_TURN or (packets and self.parser.unfinished and self.paused & TURN):
+            self.pause(TURN)
+            self.hub.loop.call_soon(self.process)
+            return
+        if self.paused & TURN:
+            self.resume(TURN)
+        if self.parser.error is not None:
+            self.end_badly()
+        if self.hub.journal.congested:
+            self.pause(JOURNAL)
+            self.hub.journal.paused[self] = None
+        if len(self.waiting) > HELD_ANSWERS:
+            self.pause(ANSWERS)
+
+    def handle(self, packets: Iterable[Packet]) -> bool:
+        """Hand packets to their commands; False if one has to await and the rest is stashed.
+
+        This is the border for faults of ours: an exception ends this connection, never the server.
+        """
+        handlers = self.handlers
+        rest = iter(packets)
+        for kind, args in rest:
+            try:
+                handlers[kind](self, args)
+            except QueueError as refusal:
+                self.reply(error(refusal.code, refusal.text))
+            except Later as later:
+                self.stash = list(rest)
+                self.pause(BUSY)
+                self.hub.spawn(self.await_command(later.work))
+                return False
+            except Exception:
+                logger.exception("a command failed (packet type %d)", kind)
+                self.abort("a command failed, see above")
+                return False
+        return True
+
+    async def await_command(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a command that awaits, then go on with the packets behind it."""
+        try:
+            await work
+        except QueueError as refusal:
+            self.reply(error(refusal.code, refusal.text))
+        except Exception:
+            if self.transport is not None:
+                logger.exception("a command failed")
+                self.abort("a command failed, see above")
+            return
+        self.resume(BUSY)
+        self.process()
+
+    def end_badly(self) -> None:
+        """Close after what can be answered is answered: the peer's bytes are not Gearman any more."""
+        lost = self.parser.error
+        assert lost is not None
+        if lost.code is not None:
+            self.reply(error(lost.code, str(lost).encode()))
+        logger.info("closing the connection of %s: %s", self.address.decode(), lost)
+        self.pause(ENDING)
+        self.mark()
+
+    # Flow control: reading stops while any reason to pause holds
+
+    def pause(self, reason: int) -> None:
+        """Stop reading for a reason."""
+        if not self.paused and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self.paused |= reason
+
+    def resume(self, reason: int) -> None:
+        """Drop a reason; read again if it was the last."""
+        before = self.paused
+        self.paused = before & ~reason
+        if before and not self.paused and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly: take no more requests from it."""
+        self.pause(WRITE)
+
+    def resume_writing(self) -> None:
+        """The peer caught up."""
+        if self.drained is not None and not self.drained.done():
+            self.drained.set_result(None)
+        self.resume(WRITE)
+
+    async def drain(self) -> None:
+        """Wait until the peer has read most of what was sent."""
+        self.flush()
+        if self.paused & WRITE and self.transport is not None:
+            self.drained = self.hub.loop.create_future()
+            await self.drained
+
+    # Writing
+
+    def mark(self) -> None:
+        """Have the connection flushed at the end of this turn."""
+        if not self.dirty:
+            self.dirty = True
+            self.hub.schedule_flush(self)
+
+    def reply(self, data: bytes) -> None:
+        """Send after everything that this connection is still owed."""
+        if self.waiting:
+            self.waiting.append((None, data))
+        else:
+            self.out.append(data)
+            if not self.dirty:
+                self.dirty = True
+                self.hub.schedule_flush(self)
+
+    def reply_after(self, batch: Batch | None, data: bytes) -> None:
+        """Send once a batch is durable. Empty data only holds back what comes later."""
+        if batch is None or batch.done:
+            if data:
+                self.reply(data)
+            return
+        self.waiting.append((batch, data))
+        batch.waiters[self] = None
+
+    def created(self, job: Job) -> None:
+        """Answer a submit with JOB_CREATED, once the job is durable if it must be."""
+        batch = job.batch
+        if batch is None:
+            handle = job.handle
+            self.reply(_CREATED[len(handle)] + handle)
+        else:
+            self.waiting.append((batch, job))
+            batch.waiters[self] = None
+
+    def release(self) -> None:
+        """Let go of answers whose batch is durable now."""
+        waiting, out = self.waiting, self.out
+        while waiting:
+            batch, item = waiting[0]
+            is_bytes = type(item) is bytes
+            if batch is not None and not batch.done and (is_bytes or not batch.refused):
+                break
+            waiting.popleft()
+            out.append(item if is_bytes else _answer(item))  # type: ignore[arg-type]
+        self.mark()
+        if self.paused & (JOURNAL | ANSWERS):
+            self.resume(JOURNAL | ANSWERS if len(waiting) <= HELD_ANSWERS else JOURNAL)
+
+    def flush(self) -> None:
+        """Hand everything to the kernel in one write."""
+        self.dirty = False
+        transport = self.transport
+        if transport is None:
+            return
+        if self.out:
+            data = b"".join(self.out)
+            self.out.clear()
+            if data:
+                transport.write(data)
+            if self.paused & WRITE and transport.get_write_buffer_size() > self.hub.config.max_output:
+                self.abort("it does not read its answers")
+        if self.paused & ENDING and not self.waiting and not self.paused & (BUSY | TURN) and not self.stash:
+            transport.close()
+
+
+def _answer(job: Job) -> bytes:
+    """Return JOB_CREATED, or ERROR if the store did not take the job: refused means not stored."""
+    if job.background and job.stored_state < 0:
+        return _NOT_STORED
+    return _CREATED[len(job.handle)] + job.handle

@@ -1,0 +1,293 @@
+"""What all connections share: the engine, the journal, the set of connections, the end of each turn.
+
+Also the engine's `Outbox` (whom to tell), and the few questions that only the store can answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+from gearstore.config import Config
+from gearstore.errors import StoreError
+from gearstore.protocol.packets import NOOP, response
+from gearstore.queue.engine import Engine
+from gearstore.queue.functions import Function
+from gearstore.queue.job import LIVE, Job
+from gearstore.queue.peer import Peer
+from gearstore.queue.record import Record, claimed, claimed_delayed, load
+from gearstore.server.commands import tell_failure
+from gearstore.server.connection import Connection
+from gearstore.store.base import Filter, Store
+from gearstore.store.journal import Journal
+
+logger = logging.getLogger("gearstore")
+
+CLAIM = 1024  # jobs read back at once: some milliseconds of the loop's time
+PAGE = 500  # jobs of a listing read at once
+USER_TIMEOUT_MS = 30_000  # unacknowledged data: how long until a peer counts as gone
+LEVEL_NAMES = {logging.CRITICAL: "CRITICAL", logging.WARNING: "WARNING", logging.INFO: "INFO", logging.DEBUG: "DEBUG"}
+
+_NOOP = response(NOOP)
+
+
+class Durable:
+    """Waits for one batch, as a connection does."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.batch = hub.journal.batch
+        self.future: asyncio.Future[None] = hub.loop.create_future()
+        if self.batch.jobs or self.batch.look_ups:
+            self.batch.waiters[self] = None
+        else:
+            self.future.set_result(None)
+
+    def release(self) -> None:
+        """The batch was tried; it may wait for space."""
+        if self.batch.done and not self.future.done():
+            self.future.set_result(None)
+
+
+class Hub:
+    """The shared half of the connections' state."""
+
+    def __init__(self, config: Config, store: Store, journal: Journal, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
+        self.store = store
+        self.journal = journal
+        self.loop = loop
+        self.engine = Engine(journal, self, window=config.window)
+        self.configure(config)
+        journal.engine = self.engine
+        journal.on_commit = self.end_turn
+        self.connections: dict[Connection, None] = {}
+        self.max_connections = 1 << 30
+        self.started_at = int(time.time() * 1000)
+        self.closing = False
+        self.on_idle: asyncio.Event = asyncio.Event()  # set while no job runs
+        self._dirty: list[Connection] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def configure(self, config: Config) -> None:
+        """Take over what may change while the server runs."""
+        self.config = config
+        engine = self.engine
+        engine.job_retries = config.job_retries
+        engine.worker_wakeup = config.worker_wakeup
+        engine.round_robin = config.round_robin
+        engine.set_priority_scope(config.priority_scope == "global")
+
+    # Connections
+
+    def enter(self, connection: Connection, family: int, peername: Any) -> None:
+        """Take a new connection in."""
+        if family in (socket.AF_INET, socket.AF_INET6):
+            address = str(peername[0]).partition("%")[0]
+            connection.address = address.encode()
+            connection.local = ipaddress.ip_address(address).is_loopback
+        else:
+            connection.address = b"unix"
+            connection.local = True
+        if self.config.manage_from == "any":
+            connection.local = True
+        self.connections[connection] = None
+        if len(self.connections) > self.max_connections:
+            connection.abort("too many connections for the limit of open files")
+
+    def leave(self, connection: Connection) -> None:
+        """Let a connection go."""
+        self.connections.pop(connection, None)
+        if not self.closing:
+            self.set_time()
+            self.engine.disconnect(connection.peer)
+            self.end_turn()
+
+    def tune(self, sock: socket.socket) -> None:
+        """Notice peers that vanished: gearmand leaves a job with a worker behind a dead link for ever."""
+        config = self.config
+        if config.keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in (
+                (socket.TCP_KEEPIDLE, config.keepalive_idle),
+                (socket.TCP_KEEPINTVL, config.keepalive_interval),
+                (socket.TCP_KEEPCNT, config.keepalive_count),
+                (socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS),
+            ):
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something that awaits; a reference is kept until it ends."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel_tasks(self) -> None:
+        """Give up what is still awaited."""
+        for task in list(self._tasks):
+            task.cancel()
+
+    # The engine's Outbox
+
+    def wake(self, peer: Peer) -> None:
+        """Send NOOP."""
+        peer.connection.reply(_NOOP)
+
+    def failed(self, job: Job) -> None:
+        """Send WORK_FAIL to a job's clients."""
+        tell_failure(job)
+
+    # Turns of the loop and time
+
+    def set_time(self) -> None:
+        """Tell the engine what time it is."""
+        self.engine.now = int(time.time() * 1000)
+        self.engine.monotonic = int(time.monotonic() * 1000)
+
+    def schedule_flush(self, connection: Connection) -> None:
+        """Have a connection's output written at the end of this turn, with everything else that it gets in it."""
+        if not self._dirty:
+            self.loop.call_soon(self.flush)
+        self._dirty.append(connection)
+
+    def flush(self) -> None:
+        """Write what the turn produced, one write a connection."""
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+        self.end_turn()
+
+    def end_turn(self) -> None:
+        """Look after what the turn left: windows to fill, times to wait for, an end of draining."""
+        engine = self.engine
+        if engine.hungry:
+            hungry, engine.hungry = engine.hungry, []
+            for function, priority in hungry:
+                if function.windows[priority].low:
+                    function.windows[priority].changed = set()
+                    self.spawn(self._feed(function, priority))
+        if engine.delayed_low:
+            engine.delayed_claiming = True
+            self.spawn(self._feed_delayed())
+        self.arm()
+        if engine.draining and not any(function.states[2] for function in engine.functions.values()):
+            self.on_idle.set()
+
+    def arm(self) -> None:
+        """Set the one timer to the next thing that is due, at most a second away: wall clocks jump."""
+        wait = self.engine.next_wait()
+        if wait is None and self._timer is not None:
+            return
+        due = self.loop.time() + min(1.0, (1000 if wait is None else wait) / 1000)
+        if self._timer is not None:
+            if self._due <= due + 0.001:
+                return
+            self._timer.cancel()
+        self._due = due
+        self._timer = self.loop.call_at(due, self.tick)
+
+    def tick(self) -> None:
+        """Do what is due."""
+        self._timer = None
+        self.set_time()
+        self.engine.tick()
+        self.journal.kick()
+        self.end_turn()
+
+    def start(self) -> None:
+        """Begin to fill windows and to wait for times."""
+        for function in self.engine.functions.values():
+            for priority, window in enumerate(function.windows):
+                if window.on_disk:
+                    self.engine.hungry.append((function, priority))
+        self.set_time()
+        self.tick()
+
+    async def _feed(self, function: Function, priority: int) -> None:
+        window = function.windows[priority]
+        try:
+            records = await self.store.claim(function.id, priority, window.after, CLAIM)
+        except StoreError as error:
+            logger.error("cannot read the queue of %r: %s", function.name, error)
+            window.changed = None
+            self.loop.call_later(1.0, self.engine.hungry.append, (function, priority))
+            return
+        claimed(self.engine, function, priority, records)
+        if records:
+            self.engine.feed(function, priority)
+            self.end_turn()
+
+    async def _feed_delayed(self) -> None:
+        by_id = {function.id: function for function in self.engine.functions.values()}
+        try:
+            records = await self.store.claim_delayed(self.engine.delayed_from, CLAIM)
+        except StoreError as error:
+            logger.error("cannot read the delayed jobs: %s", error)
+            records = []
+        claimed_delayed(self.engine, by_id, records)
+        if records:
+            self.end_turn()
+
+    def durable(self) -> asyncio.Future[None]:
+        """Return a future that ends when everything changed so far is on disk, assignments included."""
+        self.journal.store_assignments()
+        return Durable(self).future
+
+    def level_name(self) -> str:
+        """Return the log level by gearmand's name."""
+        return LEVEL_NAMES.get(self.config.log_level, "ERROR")
+
+    # Questions to the store
+
+    def spilled(self) -> bool:
+        """Whether jobs wait that only the store knows."""
+        engine = self.engine
+        return bool(engine.delayed_on_disk) or any(function.on_disk for function in engine.functions.values())
+
+    def may_be_on_disk(self, handle: bytes) -> bool:
+        """Whether a handle that memory doesn't know may be that of a live job."""
+        return self.spilled() and self.engine.number(handle) is not None
+
+    async def record_of(self, handle: bytes) -> Record | None:
+        """Return the stored job with this handle."""
+        number = self.engine.number(handle)
+        if number is None:
+            return None
+        records = await self.store.find(Filter(ids=[number]), True, None, 1)
+        return records[0] if records else None
+
+    async def job_of(self, handle: bytes) -> Job | None:
+        """Return the live or held job with this handle, brought into memory if need be."""
+        record = None if handle in self.engine.jobs else await self.record_of(handle)
+        job = self.engine.jobs.get(handle)
+        if job is None and record is not None and record.state < 4:
+            job = load(self.engine, self.function_of(record), record)
+        return job
+
+    def function_of(self, record: Record) -> Function:
+        """Return the function of a stored job."""
+        return next(f for f in self.engine.functions.values() if f.id == record.function_id)
+
+    async def unique_on_disk(self, unique: bytes) -> bool:
+        """Whether a job with this unique waits on disk, whatever its function."""
+        for function in list(self.engine.functions.values()):
+            if await self.store.find_live(function.id, unique) is not None:
+                return True
+        return False
+
+    async def live_records(self) -> AsyncIterator[Record]:
+        """Yield the stored jobs that wait or run, by handle."""
+        last = None
+        while True:
+            page = await self.store.find(Filter(states=LIVE), False, last, PAGE)
+            for record in page:
+                yield record
+            if len(page) < PAGE:
+                return
+            last = page[-1].id

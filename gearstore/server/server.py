@@ -1,0 +1,231 @@
+"""The life of a server: open the store, recover, listen, serve, drain, close. One method a phase."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import time
+from contextlib import suppress
+
+from gearstore import __version__
+from gearstore.config import Config, reload_config
+from gearstore.errors import ConfigError, GearstoreError, StoreError
+from gearstore.queue.record import recover
+from gearstore.server.commands import HANDLERS
+from gearstore.server.connection import Connection
+from gearstore.server.hub import Hub
+from gearstore.server.listeners import Listener, listen
+from gearstore.server.loop import loop_factory
+from gearstore.server.notify import Notifier
+from gearstore.store.base import Store
+from gearstore.store.journal import Journal
+from gearstore.store.memory import MemoryStore
+from gearstore.store.sqlite import SqliteStore
+
+logger = logging.getLogger("gearstore")
+
+SPARE_FILES = 64  # descriptors kept for the database, logs and listeners
+CLOSE_TIMEOUT = 5.0  # seconds for peers to take their last answers
+
+
+def run(config: Config) -> int:
+    """Serve until told to stop; return the exit code. Raises GearstoreError with a sentence for the operator."""
+    with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
+        return runner.run(Server(config).serve())
+
+
+def create_store(config: Config) -> Store:
+    """Return the store that the configuration asks for."""
+    return MemoryStore() if config.memory else SqliteStore(str(config.db), config.sync_interval_ms or 0)
+
+
+class Server:
+    """One server process."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.notifier = Notifier()
+        self.store = create_store(config)
+        self.failure: StoreError | None = None
+        self.signals: asyncio.Queue[int] = asyncio.Queue()
+        self.hub: Hub
+        self.journal: Journal
+        self.listeners: list[Listener] = []
+
+    async def serve(self) -> int:
+        """Run all phases."""
+        self.limit_files()
+        await self.recover()
+        try:
+            self.listeners = await listen(self.config, lambda: Connection(self.hub, HANDLERS))
+            committing = asyncio.create_task(self.journal.run())
+            try:
+                self.hub.start()
+                self.write_pid_file()
+                self.announce()
+                await self.wait_for_end()
+            finally:
+                await self.shut_down(committing)
+        finally:
+            await self.store.close()
+            self.remove_pid_file()
+        if self.failure is not None:
+            raise self.failure
+        logger.info("ended")
+        return 0
+
+    # Starting
+
+    def limit_files(self) -> None:
+        """Raise the limit of open files as far as asked for and allowed."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = self.config.file_descriptors or hard
+        if wanted != soft:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
+            except (ValueError, OSError) as error:
+                raise ConfigError(f"--file-descriptors {wanted}: the limit here is {hard} ({error})") from None
+
+    async def recover(self) -> None:
+        """Open the store and rebuild the engine from it: counts and names, not the queue."""
+        loop = asyncio.get_running_loop()
+        config = self.config
+        prefix = config.job_handle_prefix + b":"
+        started = time.monotonic()
+        recovered = await self.store.open(prefix, config.max_interruptions or 1 << 30, config.window)
+        self.journal = Journal(self.store, self.on_store_failure)
+        self.hub = Hub(config, self.store, self.journal, loop)
+        self.hub.max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
+        engine = self.hub.engine
+        engine.prefixes = recovered.prefixes
+        engine.next_id = engine.ids_until = recovered.next_id
+        recover(engine, recovered.functions, recovered.counts)
+        await self.journal.commit()  # reserves job numbers
+        if self.store.warning:
+            logger.warning("%s", self.store.warning)
+        waiting = sum(function.total for function in engine.functions.values())
+        logger.info(
+            "recovered %d jobs in %.0f ms; %d were interrupted, %d of them are held",
+            waiting, (time.monotonic() - started) * 1000, recovered.interrupted + recovered.held, recovered.held,
+        )  # fmt: skip
+        # 100,000 live jobs make a full collection take 20-45 ms; nothing on the hot path makes cycles.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+
+    def announce(self) -> None:
+        """Say where we listen, to the log and to systemd."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            loop.add_signal_handler(number, self.signals.put_nowait, number)
+        for listener in self.listeners:
+            logger.info("listening on %s", listener.name)
+        where = self.store.path or "memory only"
+        logger.info("gearstore %s serves, database %s", __version__, where)
+        self.notifier.ready()
+        self.notifier.status(f"serving, database {where}")
+        self.beat()
+
+    def beat(self) -> None:
+        """Tell systemd's watchdog that the loop turns and the journal is not stuck."""
+        interval = self.notifier.watchdog_interval
+        if interval is not None:
+            self.notifier.watchdog()
+            asyncio.get_running_loop().call_later(interval, self.beat)
+
+    def write_pid_file(self) -> None:
+        """Write `--pid-file`."""
+        path = self.config.pid_file
+        if path is not None:
+            try:
+                path.write_text(f"{os.getpid()}\n")
+            except OSError as error:
+                raise ConfigError(f"--pid-file {path}: {error.strerror}") from None
+
+    def remove_pid_file(self) -> None:
+        """Remove `--pid-file` if it is ours."""
+        path = self.config.pid_file
+        if path is not None:
+            with suppress(OSError, ValueError):
+                if int(path.read_text()) == os.getpid():
+                    path.unlink()
+
+    # Serving
+
+    async def wait_for_end(self) -> None:
+        """Handle signals until one of them ends the server, or the store fails; then drain."""
+        while True:
+            number = await self.signals.get()
+            if number == signal.SIGHUP:
+                self.reload()
+            else:
+                break
+        if self.failure is None:
+            await self.drain(None if number == signal.SIGUSR1 else self.config.drain_timeout)
+
+    def on_store_failure(self, error: StoreError) -> None:
+        """After a failed sync nothing that is written can be trusted: stop; the restart recovers."""
+        logger.critical("%s", error)
+        self.failure = error
+        self.signals.put_nowait(0)
+
+    def reload(self) -> None:
+        """SIGHUP: read the configuration again and take over what can change while we run."""
+        try:
+            config, warnings = reload_config(self.config, os.environ)
+        except GearstoreError as error:
+            logger.error("the configuration was not reloaded: %s", error)
+            return
+        for warning in warnings:
+            logger.warning("%s", warning)
+        self.config = config
+        self.hub.configure(config)
+        logging.getLogger().setLevel(config.log_level)
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()  # opens again at the next line: logrotate has moved the file
+        logger.info("the configuration is reloaded")
+
+    async def drain(self, timeout: float | None) -> None:
+        """Assign nothing more and let running jobs end, for `timeout` seconds at most; a second signal ends it."""
+        self.notifier.stopping()
+        for listener in self.listeners:
+            listener.close()
+        engine = self.hub.engine
+        engine.draining = True
+        running = sum(function.states[2] for function in engine.functions.values())
+        logger.info("stopping; %d jobs run, waiting for them up to %s seconds", running, timeout or "any number of")
+        self.hub.end_turn()
+        waits = [asyncio.ensure_future(self.hub.on_idle.wait()), asyncio.ensure_future(self.signals.get())]
+        _, pending = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for wait in pending:
+            wait.cancel()
+
+    # Ending
+
+    async def shut_down(self, committing: asyncio.Task[None]) -> None:
+        """Store what is left, let the answers out, close. What still runs is found running by the next start."""
+        for listener in self.listeners:
+            listener.close()
+        self.hub.closing = True
+        self.hub.cancel_tasks()
+        if self.failure is None:
+            await self.journal.close()
+        committing.cancel()
+        with suppress(asyncio.CancelledError):
+            await committing
+        for connection in list(self.hub.connections):
+            connection.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                while self.hub.connections:
+                    await asyncio.sleep(0.005)
+        for connection in list(self.hub.connections):
+            connection.abort("the server ends")
+        if self.failure is None:
+            with suppress(StoreError):
+                await self.store.forget_numbers(self.hub.engine.next_id)

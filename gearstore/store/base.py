@@ -1,0 +1,123 @@
+"""The seam between the queue and durability: the only thing that the engine's side knows of a store.
+
+A store has no cleverness: no cache, no retry, no partial success. `apply` raises, or the whole batch is durable.
+`claim` fills a window of a queue with its next jobs; for a store that several servers share it will also mark them as
+taken, so the verb is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
+from zlib import crc32
+
+from gearstore.queue.record import Record
+
+CLAIM_BYTES = 8 << 20  # workloads of one claim, the last one beyond it included
+
+# A row of `jobs` as it is written: the columns of a new job. `state` and all that a later change may set come after.
+NewRow = tuple[int, int, int, int, bytes, int | None, bytes, int, bytes, int, int]
+"""id, function_id, priority, position, unique, unique_hash, workload, checksum, reducer, created_at, replay_of"""
+
+ChangedRow = tuple[int, int, int, int | None, int, int, int, int, int, bytes, bytes, bytes, bytes, int]
+"""id, state, position, unique_hash, run_at, attempts, interruptions, started_at, ended_at, worker, reason, error,
+result, result_size"""
+
+DoneRow = tuple[int, int, int, int, bytes]
+"""id, attempts, started_at, ended_at, worker: a job that is done and left nothing else to store"""
+
+
+@dataclass(slots=True)
+class LookUp:
+    """A new job whose unique may belong to a job that only the store knows."""
+
+    job_id: int
+    function_id: int
+    key: bytes
+    unique_hash: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one transaction makes durable."""
+
+    functions: list[tuple[int, bytes]] = field(default_factory=list)  # id and name of new ones
+    new: list[NewRow] = field(default_factory=list)
+    changed: list[ChangedRow] = field(default_factory=list)
+    done: list[DoneRow] = field(default_factory=list)
+    look_ups: list[LookUp] = field(default_factory=list)
+    counts: dict[tuple[int, int, int], int] = field(default_factory=dict)  # (function, state, priority) -> difference
+    next_id: int = 0  # reserve all numbers below it, 0: as before
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a start needs to know; it grows with the number of functions, not of jobs."""
+
+    functions: list[tuple[int, bytes]]
+    counts: list[tuple[int, int, int, int]]  # function, state, priority, jobs
+    prefixes: list[tuple[int, bytes]]
+    next_id: int
+    interrupted: int = 0  # jobs that ran when the server ended, now queued again
+    held: int = 0  # of those that ran, the ones interrupted too often
+
+
+@dataclass(slots=True)
+class Filter:
+    """Which jobs to find; None and empty mean any. Names and texts are bytes, times milliseconds since 1970."""
+
+    ids: Sequence[int] | None = None
+    function_ids: Sequence[int] | None = None
+    states: Sequence[int] | None = None
+    since: int | None = None
+    until: int | None = None
+    error: bytes | None = None
+    unique: bytes | None = None
+    payload_match: bytes | None = None
+    below: int | None = None  # only ids below it: what a change makes is not met by the same change
+
+
+class Store(Protocol):
+    """What a store does. All verbs raise StoreError; only StoreFull means that a later try may succeed."""
+
+    path: str | None
+    warning: str
+
+    async def open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
+        """Own the file, bring it up to date, put back what ran at the end, note the handles' prefix. No server had
+        more than `window` jobs of one function and priority in memory."""
+
+    async def apply(self, changes: Changes) -> dict[int, Record]:
+        """Make the changes durable, all or nothing. Return the live jobs found for look-ups, by the id of the new
+        job; those new jobs are not stored."""
+
+    async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
+        """Return the queued jobs of a function and priority behind position `after`, in order; fewer than `limit`
+        also where their workloads are large (CLAIM_BYTES)."""
+
+    async def claim_delayed(self, after: tuple[int, int], limit: int) -> list[Record]:
+        """Return the delayed jobs behind (run_at, id), in order."""
+
+    async def find(self, wanted: Filter, newest: bool, before: int | None, limit: int) -> list[Record]:
+        """Return one page of jobs by id, newest or oldest first; `before` is the last id of the page before."""
+
+    async def find_live(self, function_id: int, key: bytes) -> Record | None:
+        """Return the queued or delayed job on disk with this coalescing key."""
+
+    async def forget_numbers(self, next_id: int) -> None:
+        """At an orderly end: give back the numbers that were reserved and not used."""
+
+    async def close(self) -> None:
+        """Write what is left and let the file go; an orderly end is noted in it."""
+
+
+def unique_hash(key: bytes) -> int:
+    """Return the 64 bits by which the store finds a coalescing key; the row decides whether it is the one."""
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "big", signed=True)
+
+
+def checksum(unique: bytes, reducer: bytes, workload: bytes) -> int:
+    """Return the checksum of what must never be handed out altered."""
+    return crc32(workload, crc32(reducer, crc32(unique)))

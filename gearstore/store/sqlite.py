@@ -1,0 +1,432 @@
+"""The store on SQLite: WAL, `synchronous=FULL`, one connection that does all writes and all checkpoints.
+
+The writer is `sqlite3` in a thread of its own: a batch is handed over once. (aiosqlite hops to its thread for every
+statement; benchmarks/README.md, "writer".) Whatever only reads goes through aiosqlite on a read-only connection, so
+that a long listing never delays a commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from gearstore.errors import StoreError, StoreFull, StoreUnusable
+from gearstore.queue.job import coalescing_key
+from gearstore.queue.record import Record
+from gearstore.store import files
+from gearstore.store.base import CLAIM_BYTES, Changes, Filter, Recovered, checksum, unique_hash
+from gearstore.store.migrations import available, migrate
+
+Result = TypeVar("Result")
+
+APPLICATION_ID = 0x67737472  # "gstr"
+BUSY_TIMEOUT = 5.0  # seconds that another program may hold the write lock
+TRANSIENT = {sqlite3.SQLITE_FULL: "the disk is full", sqlite3.SQLITE_BUSY: "another program has locked the database"}
+LARGEST_STATEMENT = 128  # rows
+
+COLUMNS = (
+    'id, function_id, priority, state, position, "unique", workload, reducer, run_at, attempts, interruptions, '
+    "created_at, started_at, ended_at, worker, reason, error, result, result_size, replay_of, "
+    "unique_hash IS NOT NULL, checksum"
+)
+
+NEW = (
+    'INSERT INTO jobs (id, function_id, priority, position, "unique", unique_hash, workload, checksum, reducer, '
+    "created_at, replay_of) VALUES ",
+    11,
+    "",
+)
+DONE = (
+    "UPDATE jobs SET state = 4, attempts = v.column2, started_at = v.column3, ended_at = v.column4, "
+    "worker = v.column5 FROM (VALUES ",
+    5,
+    ") AS v WHERE jobs.id = v.column1",
+)
+CHANGED = (
+    "UPDATE jobs SET state = v.column2, position = v.column3, unique_hash = v.column4, run_at = v.column5, "
+    "attempts = v.column6, interruptions = v.column7, started_at = v.column8, ended_at = v.column9, "
+    "worker = v.column10, reason = v.column11, error = v.column12, result = v.column13, result_size = v.column14 "
+    "FROM (VALUES ",
+    14,
+    ") AS v WHERE jobs.id = v.column1",
+)
+
+
+class SqliteStore:
+    """`Store` on one SQLite file. `interval_ms`: sync the log by a timer instead of at each commit."""
+
+    def __init__(self, path: str, interval_ms: int = 0) -> None:
+        self.path: str | None = str(Path(path).resolve())
+        self.interval_ms = interval_ms
+        self._file = str(self.path)
+        self.warning = ""  # for the operator, after `open`
+        self._writer: sqlite3.Connection
+        self._thread = ThreadPoolExecutor(1, "gearstore-writer")
+        self._reader: aiosqlite.Connection | None = None
+        self._reading = asyncio.Lock()
+        self._lock: files.Lock | None = None
+        self._syncing: asyncio.Task[None] | None = None
+        self._unsynced = False
+
+    async def _run(self, work: Callable[..., Result], *args: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+    # Opening and closing
+
+    async def open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
+        """See `Store`. Raises StoreBusy and StoreUnusable with a sentence for the operator."""
+        try:
+            recovered = await self._run(self._open, prefix, max_interruptions, window)
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        if self.interval_ms:
+            self._syncing = asyncio.create_task(self._sync_by_timer())
+        return recovered
+
+    def _open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
+        self._lock = files.Lock(self._file)
+        try:
+            log_missing = files.inspect(self._file, APPLICATION_ID)
+            self._writer = sqlite3.connect(
+                self._file, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=512
+            )
+            try:
+                self._prepare(log_missing)
+                return self._recover(prefix, max_interruptions, window)
+            except BaseException:
+                self._writer.close()
+                raise
+        except sqlite3.Error as error:
+            self._lock.release()
+            raise self._translated(error) from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _prepare(self, log_missing: bool) -> None:
+        """Check that the file is ours and whole, bring it up to date, and set how it is written."""
+        execute = self._writer.execute
+        (version,) = execute("PRAGMA user_version").fetchone()
+        newest = available("sqlite")[-1][0]
+        if version > newest:
+            raise StoreUnusable(
+                f"{self._file} was written by a newer gearstore (schema {version}, this program knows {newest}): "
+                "install that version or choose another file with --db"
+            )
+        if version == 0:
+            execute("PRAGMA page_size = 8192")
+            execute("PRAGMA auto_vacuum = INCREMENTAL")  # can only be chosen before the first table
+            execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        synchronous = 1 if self.interval_ms else 2
+        for pragma, value, wanted in (
+            ("journal_mode", "WAL", "wal"),
+            ("synchronous", synchronous, synchronous),
+            ("trusted_schema", "OFF", 0),
+            ("cell_size_check", "ON", 1),
+            ("foreign_keys", "OFF", 0),
+        ):
+            execute(f"PRAGMA {pragma} = {value}")
+            (found,) = execute(f"PRAGMA {pragma}").fetchone()
+            if found != wanted:
+                raise StoreUnusable(
+                    f"{self._file}: SQLite keeps {pragma} at {found} where {wanted} is needed for durability: "
+                    "put the database on a local file system"
+                )
+        migrate(self._writer)
+        (clean,) = execute("SELECT value FROM meta WHERE name = 'clean'").fetchone()
+        if log_missing and not clean:
+            self.warning = (
+                f"{self._file} was not closed and its log {self._file}-wal is gone: if no other program opened the "
+                "database since, the last jobs that were acknowledged are lost with it"
+            )
+        # Before serving: a failed fsync may have left frames in the page cache that the disk never got.
+        if execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise StoreUnusable(f"{self._file} is read by another program that must end first")
+        problems = execute("PRAGMA quick_check(1)").fetchone()[0] if self._small() else "ok"
+        if problems != "ok":
+            raise StoreUnusable(f"{self._file} is damaged ({problems}): restore it from a backup")
+
+    def _small(self) -> bool:
+        """Whether a check of the whole file at each start takes no noticeable time."""
+        return os.stat(self._file).st_size <= 256 << 20
+
+    def _recover(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
+        execute = self._writer.execute
+        execute("BEGIN IMMEDIATE")
+        interrupted, held = self._put_back(max_interruptions)
+        self._writer.create_function("gearstore_hash", 2, _hash_of_row, deterministic=True)
+        counts = execute("SELECT function_id, state, priority, jobs FROM counts WHERE jobs <> 0").fetchall()
+        for function_id, state, priority, _ in counts:
+            if state == 0:
+                # Only jobs that were in memory have no hash, and those stand in front.
+                execute(
+                    'UPDATE jobs SET unique_hash = gearstore_hash("unique", workload) WHERE id IN (SELECT id FROM jobs '
+                    "WHERE state = 0 AND function_id = ? AND priority = ? ORDER BY position LIMIT ?) "
+                    "AND unique_hash IS NULL AND \"unique\" <> x''",
+                    (function_id, priority, window + interrupted),
+                )
+        (next_id,) = execute("SELECT value FROM meta WHERE name = 'next_id'").fetchone()
+        last = execute("SELECT prefix FROM prefixes ORDER BY first_id DESC LIMIT 1").fetchone()
+        if last is None or last[0] != prefix:
+            first_id = next_id if last else 0
+            execute("INSERT OR REPLACE INTO prefixes (first_id, prefix) VALUES (?, ?)", (first_id, prefix))
+        execute("UPDATE meta SET value = 0 WHERE name = 'clean'")
+        execute("COMMIT")
+        return Recovered(
+            functions=execute("SELECT id, name FROM functions").fetchall(),
+            counts=counts,
+            prefixes=execute("SELECT first_id, prefix FROM prefixes ORDER BY first_id").fetchall(),
+            next_id=next_id,
+            interrupted=interrupted,
+            held=held,
+        )
+
+    def _put_back(self, max_interruptions: int) -> tuple[int, int]:
+        """Queue what ran when the server ended, in its old place; hold what was interrupted too often."""
+        execute = self._writer.execute
+        execute("CREATE TEMP TABLE ran AS SELECT id FROM jobs WHERE state = 2")
+        for sign in (-1, 1):
+            if sign == 1:
+                execute(
+                    "UPDATE jobs SET interruptions = interruptions + 1, reason = CAST('interrupted' AS BLOB), "
+                    "state = iif(interruptions + 1 > ?, 3, 0) WHERE id IN (SELECT id FROM temp.ran)",
+                    (max_interruptions,),
+                )
+            execute(
+                "INSERT INTO counts (function_id, state, priority, jobs) "
+                "SELECT function_id, state, priority, count(*) * ? FROM jobs WHERE id IN (SELECT id FROM temp.ran) "
+                "GROUP BY function_id, state, priority "
+                "ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs",
+                (sign,),
+            )
+        (held,) = execute("SELECT count(*) FROM jobs WHERE state = 3 AND id IN (SELECT id FROM temp.ran)").fetchone()
+        (ran,) = execute("SELECT count(*) FROM temp.ran").fetchone()
+        execute("DROP TABLE temp.ran")
+        return ran - held, held
+
+    async def close(self) -> None:
+        """See `Store`."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._syncing
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = None
+        try:
+            await self._run(self._close)
+        finally:
+            self._thread.shutdown()
+
+    def _close(self) -> None:
+        try:
+            with suppress(sqlite3.Error):
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                self._writer.execute("UPDATE meta SET value = 1 WHERE name = 'clean'")
+            self._writer.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    async def forget_numbers(self, next_id: int) -> None:
+        """At an orderly end: give back the numbers that were reserved and not used."""
+        await self._run(self._writer.execute, "UPDATE meta SET value = ? WHERE name = 'next_id'", (next_id,))
+
+    # Writing
+
+    async def apply(self, changes: Changes) -> dict[int, Record]:
+        """See `Store`."""
+        self._unsynced = True
+        return await self._run(self._apply, changes)
+
+    def _apply(self, changes: Changes) -> dict[int, Record]:
+        writer = self._writer
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            found = self._look_up(changes) if changes.look_ups else {}
+            if found:
+                _leave_out(changes, found)
+            if changes.functions:
+                writer.executemany("INSERT INTO functions (id, name) VALUES (?, ?)", changes.functions)
+            self._write(NEW, changes.new)
+            self._write(CHANGED, changes.changed)
+            self._write(DONE, changes.done)
+            writer.executemany(
+                "INSERT INTO counts (function_id, state, priority, jobs) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs",
+                [(*key, number) for key, number in changes.counts.items() if number],
+            )
+            if changes.next_id:
+                writer.execute("UPDATE meta SET value = ? WHERE name = 'next_id'", (changes.next_id,))
+            writer.execute("COMMIT")
+            return found
+        except sqlite3.Error as error:
+            # SQLite rolls back by itself on some errors; only `in_transaction` knows.
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise self._translated(error) from error
+
+    def _write(self, statement: tuple[str, int, str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write rows by statements of 128, 64, ... 1 rows: each `step` gives up the GIL, so few steps beat
+        `executemany` (benchmarks/README.md, "multi-row")."""
+        head, columns, tail = statement
+        row = f"({', '.join('?' * columns)})"
+        start, size = 0, LARGEST_STATEMENT
+        while start < len(rows):
+            while size > len(rows) - start:
+                size //= 2
+            part = rows[start : start + size]
+            self._writer.execute(f"{head}{', '.join([row] * size)}{tail}", list(chain.from_iterable(part)))
+            start += size
+
+    def _look_up(self, changes: Changes) -> dict[int, Record]:
+        found = {}
+        for wanted in changes.look_ups:
+            record = _match(
+                self._writer.execute(_LIVE, (wanted.unique_hash, wanted.function_id)).fetchall(), wanted.key
+            )
+            if record is not None:
+                found[wanted.job_id] = record
+        return found
+
+    def _translated(self, error: sqlite3.Error) -> StoreError:
+        """Return what an error of SQLite means to us."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        primary = code & 0xFF
+        if primary in TRANSIENT:
+            return StoreFull(f"{self._file}: {TRANSIENT[primary]}")
+        if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return StoreUnusable(f"{self._file} is not a database or is damaged ({error}): restore it from a backup")
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        return StoreError(f"{self._file}: {error} ({name}); the server stops, what was acknowledged is stored")
+
+    async def _sync_by_timer(self) -> None:
+        """`--sync interval`: a bound that holds, unlike syncing at the next write."""
+        fd = os.open(f"{self._file}-wal", os.O_RDONLY)
+        try:
+            while True:
+                await asyncio.sleep(self.interval_ms / 1000)
+                if self._unsynced:
+                    self._unsynced = False
+                    await asyncio.to_thread(os.fdatasync, fd)
+        finally:
+            os.close(fd)
+
+    # Reading
+
+    async def _rows(self, sql: str, parameters: Iterable[Any]) -> list[Any]:
+        async with self._reading:
+            if self._reader is None:
+                self._reader = await aiosqlite.connect(f"{Path(self._file).as_uri()}?mode=ro", uri=True)
+            try:
+                return list(await self._reader.execute_fetchall(sql, parameters))
+            except sqlite3.Error as error:
+                raise self._translated(error) from error
+
+    async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
+        """See `Store`."""
+        return await self._page(
+            "state = 0 AND function_id = ? AND priority = ? AND position > ? ORDER BY position",
+            (function_id, priority, after),
+            limit,
+        )
+
+    async def claim_delayed(self, after: tuple[int, int], limit: int) -> list[Record]:
+        """See `Store`."""
+        return await self._page("state = 1 AND (run_at, id) > (?, ?) ORDER BY run_at, id", after, limit)
+
+    async def _page(self, condition: str, parameters: tuple[int, ...], limit: int) -> list[Record]:
+        """Return the next rows, as many as memory can take."""
+        records: list[Record] = []
+        size = 0
+        sizes = await self._rows(f"SELECT length(workload) FROM jobs WHERE {condition} LIMIT ?", (*parameters, limit))
+        for number, (length,) in enumerate(sizes, 1):
+            size += length
+            if size >= CLAIM_BYTES:
+                limit = number
+                break
+        rows = await self._rows(f"SELECT {COLUMNS} FROM jobs WHERE {condition} LIMIT ?", (*parameters, limit))
+        records += map(_record, rows)
+        return records
+
+    async def find(self, wanted: Filter, newest: bool, before: int | None, limit: int) -> list[Record]:
+        """See `Store`."""
+        conditions, parameters = _conditions(wanted)
+        if before is not None:
+            conditions.append("id < ?" if newest else "id > ?")
+            parameters.append(before)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        order = "DESC" if newest else "ASC"
+        rows = await self._rows(f"SELECT {COLUMNS} FROM jobs {where} ORDER BY id {order} LIMIT ?", [*parameters, limit])
+        return [_record(row) for row in rows]
+
+    async def find_live(self, function_id: int, key: bytes) -> Record | None:
+        """See `Store`."""
+        return _match(await self._rows(_LIVE, (unique_hash(key), function_id)), key)
+
+
+_LIVE = (
+    f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND unique_hash IS NOT NULL AND state < 2 AND function_id = ?"
+)
+
+
+def _record(row: Sequence[Any]) -> Record:
+    values, stored = row[:-1], row[-1]
+    record = Record._make((*values, True))
+    if checksum(record.unique, record.reducer, record.workload) != stored:
+        return record._replace(intact=False)
+    return record
+
+
+def _match(rows: Iterable[Sequence[Any]], key: bytes) -> Record | None:
+    for record in map(_record, rows):
+        if coalescing_key(record.unique, record.workload) == key:
+            return record
+    return None
+
+
+def _hash_of_row(unique: bytes, workload: bytes) -> int | None:
+    key = coalescing_key(unique, workload)
+    return unique_hash(key) if key else None
+
+
+def _leave_out(changes: Changes, found: dict[int, Record]) -> None:
+    """Take the new jobs that join an existing one out of the changes."""
+    states = {row[0]: row[1] for row in changes.changed}
+    for row in changes.new:
+        if row[0] in found:
+            changes.counts[(row[1], states.get(row[0], 0), row[2])] -= 1
+    changes.new = [row for row in changes.new if row[0] not in found]
+    changes.changed = [row for row in changes.changed if row[0] not in found]
+
+
+def _conditions(wanted: Filter) -> tuple[list[str], list[Any]]:
+    """Return the WHERE terms of a filter and their parameters."""
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    for column, values in (("id", wanted.ids), ("function_id", wanted.function_ids), ("state", wanted.states)):
+        if values is not None:
+            conditions.append(f"{column} IN ({', '.join(str(int(value)) for value in values)})")
+    for term, value in (
+        ("created_at >= ?", wanted.since),
+        ("created_at < ?", wanted.until),
+        ("id < ?", wanted.below),
+        ("(instr(error, ?1) OR instr(reason, ?1))".replace("?1", "?"), wanted.error),
+        ('"unique" = ?', wanted.unique),
+        ("instr(workload, ?)", wanted.payload_match),
+    ):
+        if value is not None:
+            conditions.append(term)
+            parameters += [value] * term.count("?")
+    return conditions, parameters
