@@ -93,6 +93,9 @@ TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
     (CANCELLED, RETRY): QUEUED,
 }
 
+# The same as rows of a tuple: hashing enum members takes 0.3 us each, and every job moves three times.
+_NEXT = tuple(tuple(TRANSITIONS.get((state, event)) for event in Event) for state in JobState)
+
 
 class Reason:
     """Why a job is where it is, in one word; stored, shown, never parsed."""
@@ -154,12 +157,19 @@ class Job:
 
     def move(self, event: Event) -> JobState:
         """Change the state and keep the function's counts; raise QueueError and change nothing if not possible."""
-        state = TRANSITIONS.get((self.state, event))
+        before = self.state
+        state = _NEXT[before][event]
         if state is None:
-            raise QueueError(b"NOT_POSSIBLE", b"%s is %s" % (self.handle, self.state.name.lower().encode()))
-        self.function.count(self, -1)
+            raise QueueError(b"NOT_POSSIBLE", b"%s is %s" % (self.handle, before.name.lower().encode()))
         self.state = state
-        self.function.count(self, 1)
+        function = self.function
+        states = function.states
+        states[before] -= 1
+        states[state] += 1
+        if before is QUEUED:
+            function.queued[self.priority] -= 1
+        elif state is QUEUED:
+            function.queued[self.priority] += 1
         return state
 
 

@@ -126,10 +126,14 @@ class Connection(asyncio.Protocol):
         if self.transport is None:
             return
         self.hub.set_time()
-        packets, self.stash = self.stash or self.parser.take(PACKETS_PER_TURN), []
+        was_stashed = self.stash
+        if was_stashed:
+            packets, self.stash = was_stashed, []
+        else:
+            packets = self.parser.take(PACKETS_PER_TURN)
         if not self.handle(packets):
             return
-        if len(packets) >= PACKETS_PER_TURN or (packets and self.parser.unfinished and self.paused & TURN):
+        if len(packets) >= PACKETS_PER_TURN or (was_stashed and self.parser.unfinished):
             self.pause(TURN)
             self.hub.loop.call_soon(self.process)
             return

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_RESULT = 65536  # bytes of a result that are kept
 RESERVE = 1_000_000  # job numbers reserved ahead: foreground jobs use them without a write
 HIGH_JOBS, HIGH_BYTES = 5_000, 16 << 20  # of a filling batch; beyond it those who add are not read from
+GATHER_TURNS = int(__import__("os").environ.get("GT", "8"))
 ASSIGNMENT_DELAY = 0.01  # seconds that an assignment may wait; most jobs end before
 RETRY_DELAY = 0.25  # seconds between tries while the disk is full
 
@@ -57,11 +58,14 @@ class Journal:
         self.on_failure = on_failure
         self.on_commit: Callable[[], None] = lambda: None
         self.batch = Batch()
-        self.assignments: dict[int, Job] = {}
+        self.assignments: dict[int, Job] = {}  # not stored yet
+        self.aging: dict[int, Job] = {}  # those of them that are stored if they last another ASSIGNMENT_DELAY
+        self.congested = False  # more waits for the disk than should
         self.full = False  # the last batch met a full disk
         self.commits = 0
         self.paused: dict[Waiter, None] = {}  # connections that are not read from until the backlog is smaller
         self._wakeup = asyncio.Event()
+        self._committing = asyncio.Lock()
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -72,11 +76,14 @@ class Journal:
         batch = job.batch = self.batch
         batch.jobs[job.id] = job
         batch.size += len(job.workload)
+        if len(batch.jobs) > HIGH_JOBS or batch.size > HIGH_BYTES:
+            self.congested = True
         self._wakeup.set()
 
     def change(self, job: Job) -> None:
         """Store the newest state of a job."""
-        self.assignments.pop(job.id, None)
+        if self.assignments.pop(job.id, None) is None:
+            self.aging.pop(job.id, None)
         job.batch = self.batch
         self.batch.jobs[job.id] = job
         self._wakeup.set()
@@ -85,7 +92,7 @@ class Journal:
         """Store that a worker has the job, some time soon; nobody waits for it, and most jobs end before."""
         self.assignments[job.id] = job
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(ASSIGNMENT_DELAY, self.store_assignments)
+            self._timer = asyncio.get_running_loop().call_later(ASSIGNMENT_DELAY, self._age_assignments)
 
     def look_up(self, job: Job) -> None:
         """Look on disk for a live job of the same unique before this one counts."""
@@ -93,21 +100,24 @@ class Journal:
         self.batch.look_ups[job.id] = job
         self._wakeup.set()
 
-    def store_assignments(self) -> None:
-        """Let no assignment wait any longer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        jobs, self.assignments = self.assignments, {}
+    def _age_assignments(self) -> None:
+        """Store the assignments that have waited for a whole ASSIGNMENT_DELAY, let the others wait once more."""
+        self._timer = None
+        jobs, self.aging, self.assignments = self.aging, self.assignments, {}
+        if self.aging:
+            self._timer = asyncio.get_running_loop().call_later(ASSIGNMENT_DELAY, self._age_assignments)
         for job in jobs.values():
             self.batch.jobs.setdefault(job.id, job)
         if jobs:
             self._wakeup.set()
 
-    @property
-    def congested(self) -> bool:
-        """Whether more waits for the disk than should."""
-        return len(self.batch.jobs) > HIGH_JOBS or self.batch.size > HIGH_BYTES
+    def store_assignments(self) -> None:
+        """Let no assignment wait any longer."""
+        self.aging |= self.assignments
+        self.assignments = {}
+        if self._timer is not None:
+            self._timer.cancel()
+        self._age_assignments()
 
     def kick(self) -> None:
         """Reserve more job numbers if they run low; a server that only sees foreground jobs has no other commits."""
@@ -120,10 +130,18 @@ class Journal:
         """Commit batch after batch until `close`."""
         while not self._closing:
             await self._wakeup.wait()
-            # One more turn of the loop, so that the clients just answered are in this batch too: +34 % submits with
-            # 64 clients (benchmarks/README.md, "one more turn").
-            await asyncio.sleep(0)
+            await self._gather()
             await self.commit()
+
+    async def _gather(self) -> None:
+        """Wait a few turns of the loop, as long as each brings more, so that the clients just answered are in this
+        batch too: a commit costs much the same for 1 job and for 100 (benchmarks/README.md, "gather")."""
+        await asyncio.sleep(0)  # in which the answers of the last batch are written
+        for _ in range(GATHER_TURNS):
+            before = len(self.batch.jobs)
+            await asyncio.sleep(0)
+            if len(self.batch.jobs) == before or self.congested:
+                return
 
     async def close(self) -> None:
         """Commit what is left."""
@@ -136,8 +154,13 @@ class Journal:
 
     async def commit(self) -> None:
         """Close the batch, make it durable, release what waited for it."""
+        async with self._committing:
+            await self._commit()
+
+    async def _commit(self) -> None:
         self._wakeup.clear()
         batch, self.batch = self.batch, Batch()
+        self.congested = False
         try:
             await self._apply(batch)
         except StoreFull:

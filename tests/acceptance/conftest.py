@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance import languages
 from tests.acceptance.servers import Kind, Running, Server, kind_under_test, missing, run, tool
 
 StartServer = Callable[..., Server]
@@ -104,3 +105,15 @@ def c_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             missing("libgearman", "libgearman-dev")
         assert done.returncode == 0, done.stderr.decode()
     return folder
+
+
+@pytest.fixture(scope="session")
+def php() -> str:
+    """The PHP command, which must have the gearman extension."""
+    return str(languages.php().client[0])
+
+
+@pytest.fixture(scope="session")
+def perl() -> str:
+    """The Perl command, which must have the Gearman modules."""
+    return str(languages.perl().client[0])

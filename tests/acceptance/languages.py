@@ -1,7 +1,8 @@
 """The scripts of each client library, which all take the same arguments.
 
 A client is called with PORT FUNCTION MODE [UNIQUE] and the workload on standard input. The modes fg, high and low
-print the result and exit with 1 when the job failed; bg, bg-high and bg-low print the handle.
+print the result and exit with 1 when the job failed; bg, bg-high and bg-low print the handle; status submits in the
+background and prints whether the job is then known and running, as in `1 0`.
 A worker is called with PORT FUNCTION BEHAVIOUR and prints `HANDLE HEX-OF-WORKLOAD` for each job: `twice` gives the
 workload twice, `progress` a status of 1/4, the data "part", the warning "careful" and the result "end"; `fail` and
 `exception` do what they say.
@@ -42,6 +43,17 @@ def perl(name: str = "") -> Library:
     if run([command, "-MGearman::Client", "-MGearman::Worker", "-e", "1"]).returncode != 0:
         missing("Perl's Gearman::Client", PERL_PACKAGES)
     return Library([command, SCRIPTS / "client.pl"], [command, SCRIPTS / "worker.pl"], {})
+
+
+def c(folder: str) -> Library:
+    """Return the programs on libgearman, which were built in this folder."""
+    return Library([Path(folder, "client")], [Path(folder, "worker")], {})
+
+
+def gearman_tool(name: str = "") -> Library:
+    """Return the scripts on the `gearman` command."""
+    tool("gearman", "gearman-tools")
+    return Library(["sh", SCRIPTS / "client.sh"], ["sh", SCRIPTS / "worker.sh"], {})
 
 
 def python(name: str) -> Library:

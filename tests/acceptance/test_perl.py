@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Spawn
-from tests.acceptance.servers import HOST, Running, Server, eventually, missing, printed, run, tool
-
-PACKAGES = "libgearman-client-perl"
+from tests.acceptance.servers import HOST, Running, Server, eventually, printed
 
 CLIENT = """
 use strict; use warnings; use Gearman::Client; use Storable qw(thaw); $| = 1;
@@ -22,15 +20,6 @@ my $worker = Gearman::Worker->new(job_servers => ['127.0.0.1:{port}'], {options}
 
 Client = Callable[..., list[str]]
 Worker = Callable[..., Running]
-
-
-@pytest.fixture(scope="module")
-def perl() -> str:
-    """The Perl command, which must have the Gearman modules."""
-    command = tool("perl", PACKAGES)
-    if run([command, "-MGearman::Client", "-MGearman::Worker", "-e", "1"]).returncode != 0:
-        missing("Perl's Gearman::Client", PACKAGES)
-    return command
 
 
 @pytest.fixture
@@ -84,12 +73,15 @@ def test_foreground(client: Client, worker: Worker, function: str) -> None:
         $worker->register_function('{function}', sub {{ scalar reverse $_[0]->arg }});
         $worker->work;
     """)
-    assert client(f"""
+    assert (
+        client(f"""
         for my $workload ('abc', "a\\0b", "\\xc3\\xa9t\\xc3\\xa9", 'x' x 500_000 . 'y') {{
             my $result = $client->do_task('{function}', $workload);
             print $$result eq reverse($workload) ? "same\\n" : "different\\n";
         }}
-    """) == ["same"] * 4
+    """)
+        == ["same"] * 4
+    )
 
 
 def test_task_sets(client: Client, worker: Worker, function: str) -> None:
@@ -249,7 +241,11 @@ def test_a_job_that_returns_nothing_runs_once(client: Client, worker: Worker, fu
 @pytest.mark.gearstore_only  # gearmand drops the connection: the packet lacks the denominator
 def test_send_work_status_without_a_denominator(client: Client, worker: Worker, function: str) -> None:
     running = worker(f"""
-        $worker->register_function('{function}', sub {{ $worker->send_work_status($_[0], 3, 10); print "ran\\n"; 'end' }});
+        $worker->register_function('{function}', sub {{
+            $worker->send_work_status($_[0], 3, 10);
+            print "ran\\n";
+            'end';
+        }});
         $worker->work;
     """)
     assert client(f"print ${{$client->do_task('{function}', 'w')}};") == ["end"]
@@ -269,7 +265,7 @@ def test_unregistered_functions(client: Client, worker: Worker, function: str, s
         return [shared_server.status().get(f"{function}_{n}", (0, 0, 0))[2] for n in (1, 2, 3)]
 
     for wanted in ([1, 1, 1], [1, 0, 1], [0, 0, 0]):
-        eventually(lambda wanted=wanted: workers() == wanted, what=lambda: f"{wanted} in {workers()}")
+        eventually(lambda wanted=wanted: workers() == wanted, what=workers)
         if any(wanted):
             assert client(f"print ${{$client->do_task('{function}_1', 'w')}};") == ["done"]
 

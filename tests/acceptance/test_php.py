@@ -1,4 +1,4 @@
-"""php-gearman as client and as worker: the guide's scripts, and each call that talks to the server."""
+"""php-gearman as client and as worker: each call that talks to the server."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Spawn
-from tests.acceptance.servers import HOST, Running, Server, eventually, missing, printed, run, tool
-
-SCRIPTS = Path(__file__).parent / "scripts"
-PACKAGES = "php-cli php-gearman"
+from tests.acceptance.servers import HOST, Running, Server, eventually, printed
 
 CLIENT = "$client = new GearmanClient(); $client->addServer('127.0.0.1', {port});\n"
 WORKER = """
@@ -20,15 +17,6 @@ $worker = new GearmanWorker(); $worker->addServer('127.0.0.1', {port});
 
 Client = Callable[[str], list[str]]
 Worker = Callable[[str], Running]
-
-
-@pytest.fixture(scope="module")
-def php() -> str:
-    """The PHP command, which must have the gearman extension."""
-    command = tool("php", PACKAGES)
-    if b"gearman" not in run([command, "-m"]).stdout.split():
-        missing("PHP's gearman extension", PACKAGES)
-    return command
 
 
 @pytest.fixture
@@ -45,32 +33,6 @@ def worker(php: str, shared_server: Server, spawn: Spawn) -> Worker:
 
 def lines(output: bytes) -> list[str]:
     return output.decode().splitlines()
-
-
-def table(command: str) -> list[str]:
-    """Return what a shell command prints, without the blanks that `column` leaves at the ends of lines."""
-    return [line.rstrip() for line in lines(printed(["sh", "-c", command]))]
-
-
-# The guide
-
-
-def test_the_guide(php: str, server: Server, spawn: Spawn) -> None:
-    gearadmin, column = tool("gearadmin", "gearman-tools"), tool("column", "bsdextrautils")
-    monitor = f"{gearadmin} -h {HOST} -p {server.port} --status | sort -n | {column} -t"
-
-    printed([php, SCRIPTS / "guide_client.php", HOST, str(server.port)])
-    assert table(monitor) == [".", "fonctionJob  1  0  0"]
-    printed([php, SCRIPTS / "guide_client.php", HOST, str(server.port)])
-    assert table(monitor) == [".", "fonctionJob  2  0  0"]
-
-    worker = spawn(php, SCRIPTS / "guide_worker.php", HOST, str(server.port))
-    server.expect_status("fonctionJob", 0, 0, 1)
-    assert worker.output.decode() == "Traitement du JOB avec le paramètre : Paramètres envoyés" * 2
-    assert table(monitor) == [".", "fonctionJob  0  0  1"]
-
-    printed([php, SCRIPTS / "guide_client.php", HOST, str(server.port)])
-    eventually(lambda: worker.output.decode().count("Paramètres envoyés") == 3, what="the new job")
 
 
 # Clients
@@ -101,12 +63,15 @@ def test_foreground(client: Client, worker: Worker, function: str, call: str) ->
         $worker->addFunction('{function}', fn ($job) => strrev($job->workload()));
         while ($worker->work());
     """)
-    assert client(f"""
+    assert (
+        client(f"""
         foreach (['abc', "a\\0b", 'été', str_repeat('x', 500000) . 'y'] as $workload) {{
             $result = $client->{call}('{function}', $workload);
             echo $client->returnCode(), ' ', var_export($result === strrev($workload), true), "\\n";
         }}
-    """) == ["0 true"] * 4
+    """)
+        == ["0 true"] * 4
+    )
 
 
 def test_many_tasks(client: Client, worker: Worker, function: str) -> None:
@@ -276,7 +241,8 @@ def test_the_job_of_a_killed_worker_goes_to_another_one(
 def test_a_function_with_a_timeout(client: Client, worker: Worker, function: str, shared_server: Server) -> None:
     slow = worker(f"""
         $context = null;
-        $worker->addFunction('{function}', function ($job) {{ echo $job->handle(), "\\n"; sleep(60); }}, $context, 1000);
+        $slow = function ($job) {{ echo $job->handle(), "\\n"; sleep(60); }};
+        $worker->addFunction('{function}', $slow, $context, 1000);
         while ($worker->work());
     """)
     (handle,) = client(f"echo $client->doBackground('{function}', 'w');")
@@ -336,7 +302,9 @@ def test_functions_are_served_in_the_order_they_were_added(
     client: Client, worker: Worker, function: str, shared_server: Server
 ) -> None:
     client(f"""
-        foreach (['b', 'a', 'c'] as $name) foreach ([1, 2] as $n) $client->doBackground('{function}_' . $name, "$name$n");
+        foreach (['b', 'a', 'c'] as $name)
+            foreach ([1, 2] as $n)
+                $client->doBackground('{function}_' . $name, "$name$n");
     """)
     running = worker(f"""
         foreach (['a', 'b', 'c'] as $name)

@@ -124,8 +124,9 @@ static int status_of_unique(gearman_client_st *client, const char *unique) {
 }
 
 int main(int argc, char **argv) {
-  static char workload[8 << 20];
-  size_t size = fread(workload, 1, sizeof workload, stdin);
+  static char buffer[8 << 20];
+  size_t size = fread(buffer, 1, sizeof buffer, stdin);
+  const char *workload = size ? buffer : NULL; /* libgearman refuses an empty workload that is not NULL */
   const char *function = argv[2], *mode = argv[3], *argument = argc > 4 ? argv[4] : NULL;
   gearman_client_st *client = gearman_client_create(NULL);
   if (failed(client, gearman_client_add_server(client, "127.0.0.1", atoi(argv[1])))) return 1;

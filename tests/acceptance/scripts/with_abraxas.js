@@ -10,8 +10,7 @@ function client() {
   const end = (code) => { process.exitCode = code; connection.disconnect() }
   const ended = (error, result) => {
     if (error) return end(1)
-    process.stdout.write(background ? result + '\n' : result)
-    if (!background) return end(0)
+    process.stdout.write(background ? result + '\n' : Buffer.from(result)) // an empty result comes as []
     end(0)
   }
   connection[background ? 'submitJobBg' : 'submitJob'](name, options, fs.readFileSync(0), ended)

@@ -16,6 +16,7 @@ async def client(port: int, function: str, mode: str, unique: str | None) -> int
         "fg": connection.submit_job,
         "high": connection.submit_job_high,
         "low": connection.submit_job_low,
+        "status": connection.submit_job_bg,
         "bg": connection.submit_job_bg,
         "bg-high": connection.submit_job_high_bg,
         "bg-low": connection.submit_job_low_bg,
@@ -23,11 +24,14 @@ async def client(port: int, function: str, mode: str, unique: str | None) -> int
     # Asked for by wait_job(), a result that comes together with JOB_CREATED would be lost.
     end = connection.wait_for(PacketType.WORK_COMPLETE, PacketType.WORK_FAIL, PacketType.WORK_EXCEPTION)
     created = await asyncio.wait_for(call(function, workload, uuid=unique), 10)
-    if mode.startswith("bg"):
+    if mode == "status":
         status = await asyncio.wait_for(connection.get_status(created.handle), 10)
+        print(int(status.known), int(status.running))
+    if mode.startswith("bg"):
         print(created.handle)
+    if mode.startswith("bg") or mode == "status":
         await connection.disconnect()
-        return 0 if status.known else 3
+        return 0
     ended = await asyncio.wait_for(end, 20)
     await connection.disconnect()
     if isinstance(ended, WorkComplete):

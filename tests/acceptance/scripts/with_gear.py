@@ -40,13 +40,16 @@ def client(port: int, function: str, mode: str, unique: str | None) -> int:
     if not connection.setOption("exceptions"):
         return 3
     job = gear.Job(function.encode(), sys.stdin.buffer.read(), unique.encode() if unique else None)
-    background = mode.startswith("bg")
+    background = mode.startswith("bg") or mode == "status"
     connection.submitJob(job, background=background, precedence=PRIORITIES.get(mode.split("-")[-1], 0), timeout=10)
     if background:
-        connection.sendPacket(gear.Packet(gear.constants.REQ, gear.constants.GET_STATUS, job.handle), job.connection)
-        if not connection.status.wait(10) or not job.known:
-            return 3
-        print(job.handle.decode())
+        if mode == "status":
+            request = gear.Packet(gear.constants.REQ, gear.constants.GET_STATUS, job.handle)
+            connection.sendPacket(request, job.connection)
+            connection.status.wait(10)
+            print(int(job.known), int(job.running))
+        else:
+            print(job.handle.decode())
         return 0
     if not connection.ended.wait(20):
         return 3

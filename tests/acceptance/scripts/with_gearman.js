@@ -6,11 +6,14 @@ const connection = gearman('127.0.0.1', Number(port))
 
 function client() {
   const parts = []
-  const background = mode.startsWith('bg')
+  const background = mode.startsWith('bg') || mode === 'status'
   const priority = ['high', 'low'].find((word) => mode.endsWith(word)) || 'normal'
   const end = (code) => { process.exitCode = code; connection.close() }
-  connection.on('JOB_CREATED', (handle) => { if (background) { console.log(handle); connection.getJobStatus(handle) } })
-  connection.on('STATUS_RES', (status) => end(status.known === '1' ? 0 : 3))
+  connection.on('JOB_CREATED', (handle) => {
+    if (mode === 'status') return connection.getJobStatus(handle)
+    if (background) { console.log(handle); end(0) }
+  })
+  connection.on('STATUS_RES', (status) => { console.log(status.known, status.running); end(0) })
   connection.on('WORK_DATA', (job) => parts.push(job.payload))
   connection.on('WORK_COMPLETE', (job) => {
     process.stdout.write(Buffer.concat([...parts, Buffer.from(job.payload || '')]))

@@ -8,14 +8,19 @@ for (const part of ['Client', 'Worker', 'Job', 'JobServer', 'LBStrategy', 'proto
 
 function client() {
   const connection = gearmanode.client({ port: Number(port) })
-  const background = mode.startsWith('bg')
+  const background = mode.startsWith('bg') || mode === 'status'
   const priority = (['high', 'low'].find((word) => mode.endsWith(word)) || 'normal').toUpperCase()
   const options = { background, priority }
   if (unique) options.unique = unique
   const job = connection.submitJob(name, fs.readFileSync(0), options)
   const end = (code) => { process.exitCode = code; connection.close() }
-  job.on('created', () => { if (background) { console.log(job.handle); job.getStatus() } })
-  job.on('status', (status) => { if (background) end(status.known ? 0 : 3) })
+  job.on('created', () => {
+    if (mode === 'status') return job.getStatus()
+    if (background) { console.log(job.handle); end(0) }
+  })
+  job.on('status', (status) => {
+    if (mode === 'status') { console.log(Number(status.known), Number(status.running)); end(0) }
+  })
   job.on('workData', (data) => process.stdout.write(data))
   job.on('complete', () => { process.stdout.write(job.response); end(0) })
   job.on('failed', () => end(1))

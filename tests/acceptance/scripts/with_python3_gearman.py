@@ -9,7 +9,7 @@ PRIORITIES = {"high": gearman.PRIORITY_HIGH, "low": gearman.PRIORITY_LOW}
 
 def client(port: int, function: str, mode: str, unique: str | None) -> int:
     connection = gearman.GearmanClient([f"127.0.0.1:{port}"])
-    background = mode.startswith("bg")
+    background = mode.startswith("bg") or mode == "status"
     request = connection.submit_job(
         function,
         sys.stdin.buffer.read().decode(),
@@ -19,9 +19,13 @@ def client(port: int, function: str, mode: str, unique: str | None) -> int:
         wait_until_complete=not background,
         poll_timeout=20,
     )
+    if mode == "status":
+        status = connection.get_job_status(request, poll_timeout=10).status
+        print(int(status["known"]), int(status["running"]))
+        return 0
     if background:
         print(request.job.handle)
-        return 0 if connection.get_job_status(request, poll_timeout=10).status["known"] else 3
+        return 0
     sys.stdout.buffer.write((request.result or "").encode())
     return 0 if request.state == gearman.JOB_COMPLETE else 1
 

@@ -1,0 +1,1 @@
+"""The command line of gearstore, installed as gearstore_cli."""

@@ -1,0 +1,102 @@
+"""`gearstore jobs` and `gearstore show`: look at jobs, many at a time or one in full."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import List
+
+import typer
+
+from . import output, render
+from .client import Connection, Row
+from .errors import CommandError, UsageError
+from .filters import Selection, read_handles, takes_selection
+from .options import JSON, SERVER
+
+# How many jobs are listed unless --limit says otherwise; with named handles there is no limit.
+LISTED = 50
+
+
+def find(connection: Connection, selection: Selection, order: str) -> Iterator[Row]:
+    """Yield the jobs of a selection."""
+    for request in selection.requests(order=order):
+        yield from connection.manage("jobs", request)
+
+
+@takes_selection
+def jobs(
+    selection: Selection,
+    oldest: bool = typer.Option(False, "--oldest", help="Oldest first; else newest first."),
+    as_json: bool = JSON,
+    server: str = SERVER,
+) -> None:
+    """List jobs, the newest 50 unless told otherwise.
+
+    Through a pipe: tab-separated handle, function, state, priority, time of submission, attempts, reason, unique and
+    the beginning of the workload.
+
+    Example: gearstore jobs --function 'mail*' --state failed --since 2h
+    """
+    limit = selection.limit or (LISTED if selection.handles is None else None)
+    # One more than wanted tells whether there are more.
+    asked = Selection(selection.handles, selection.filters, None if limit is None else limit + 1)
+    with Connection(server) as connection:
+        found = find(connection, asked, "oldest" if oldest else "newest")
+        count = print_jobs(islice(found, limit), as_json)
+        more = next(found, None) is not None
+    if not count:
+        raise CommandError("no job matches")
+    if more and selection.limit is None:
+        output.say(f"there are more than these {LISTED}; --limit N shows more")
+
+
+def print_jobs(found: Iterator[Row], as_json: bool) -> int:
+    """Print jobs in the form that their reader wants and return how many there were."""
+    now = round(time.time() * 1000)
+    if output.to_terminal() and not as_json:
+        rows = list(found)
+        if rows:
+            output.show(render.table(render.JOBS, rows, now))
+        return len(rows)
+    count = 0
+    for row in found:
+        output.write(json.dumps(row) + "\n" if as_json else render.line(render.JOB_LINES, row, now))
+        count += 1
+    return count
+
+
+def show(
+    handles: List[str] = typer.Argument(..., metavar="HANDLE...|-", help="Jobs; - reads handles from input."),
+    payload: bool = typer.Option(False, "--payload", "--workload", help="Print the workload of one job, as it is."),
+    result: bool = typer.Option(False, "--result", help="Print the result of one job, as it is."),
+    as_json: bool = JSON,
+    server: str = SERVER,
+) -> None:
+    """Show all that is known of jobs.
+
+    With --json, --payload and --result add the bytes in base64.
+
+    Example: gearstore show --payload H:host:000000000042 > payload
+    """
+    selection = Selection(read_handles(handles), {}, None)
+    wanted = [name for name, on in (("workload", payload), ("result", result)) if on]
+    if wanted and not as_json and (len(wanted) > 1 or len(selection.handles or []) != 1):
+        raise UsageError("--payload and --result print the bytes of one job; name one handle and one of the two")
+    with Connection(server) as connection:
+        for request in selection.requests(workload=payload, result=result):
+            for row in connection.manage("show", request):
+                print_job(row, wanted, as_json)
+
+
+def print_job(job: Row, wanted: list[str], as_json: bool) -> None:
+    """Print one job in full, or only the bytes that are wanted of it."""
+    if as_json:
+        output.write(json.dumps(job) + "\n")
+    elif not wanted:
+        output.write(render.job_text(job, round(time.time() * 1000)) + "\n")
+    elif job[wanted[0]] is None:
+        raise CommandError(f"{job['handle']} has no {wanted[0]}")
+    else:
+        output.write(base64.b64decode(job[wanted[0]]))

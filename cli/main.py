@@ -1,0 +1,90 @@
+"""The `gearstore` command: which commands there are, and how each of them ends.
+
+Whatever goes wrong becomes one line on standard error and an exit code here, in one place (see errors.py).
+"""
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from gearstore import __version__
+
+from . import output
+from .change import cancel, replay, retry
+from .errors import CommandError, UsageError
+from .jobs import jobs, show
+from .serve import serve
+from .status import status, workers
+from .submit import submit
+from .work import WorkCommand, work
+
+INTERRUPTED = 130  # as a shell reports a command that ended by Ctrl-C
+
+# Errors are printed here, not by Typer, which draws boxes around them and shows local variables, thus payloads.
+app = typer.Typer(
+    name="gearstore",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "serve": serve,
+    "submit": submit,
+    "status": status,
+    "workers": workers,
+    "jobs": jobs,
+    "show": show,
+    "cancel": cancel,
+    "retry": retry,
+    "replay": replay,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+app.command("work", cls=WorkCommand)(work)
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end, if that is wanted."""
+    if wanted:
+        typer.echo(f"gearstore {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def gearstore(
+    version: bool = typer.Option(
+        False, "--version", "-V", callback=print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """A Gearman job server that loses nothing, and the tools to use it.
+
+    Exit codes: 0 done, 1 nothing matched or the job failed, 2 wrong usage, 3 server unreachable, 4 refused.
+
+    Example: gearstore submit fonctionJob 'params'
+    """
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run())
+
+
+def run() -> int:
+    """Run the command line and return its exit code."""
+    try:
+        return app(standalone_mode=False) or 0
+    except CommandError as error:
+        if str(error):
+            output.say(str(error))
+        return error.exit_code
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        # Typer's own usage errors: their class has moved between its versions, what they can do hasn't.
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        command_path = context.command_path if context else "gearstore"
+        output.say(f"{error.format_message()} (see {command_path} --help)")
+        return UsageError.exit_code

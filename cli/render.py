@@ -1,0 +1,238 @@
+"""Data to text: tables for a terminal, tab-separated lines for a pipe, plain words for one job. No input, no output.
+
+What came over the wire is escaped wherever a person or a line-based tool reads it, so that no job can move the cursor
+or break a row.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .client import Row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NOTHING = "-"
+REASONS = {
+    "fail": "its worker reported a failure",
+    "exception": "its worker reported an exception",
+    "timeout": "it took longer than its worker allowed",
+    "lost": "its worker went away",
+    "interrupted": "the server ended while it ran",
+    "cancelled": "an operator cancelled it",
+    "retry": "an operator put it back",
+}
+STYLES = {"running": "green", "held": "yellow", "delayed": "cyan", "failed": "red", "cancelled": "magenta"}
+ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+class Column(NamedTuple):
+    """One column: its title, the key of the value, and how the value becomes text (given the present as well)."""
+
+    title: str
+    key: str
+    cell: Callable[[Any, int], str]
+    right: bool = False
+
+
+def escaped(text: str) -> str:
+    """Return the text with everything that is not printable written as an escape."""
+    return text if text.isprintable() else "".join(map(escaped_sign, text))
+
+
+def escaped_sign(sign: str) -> str:
+    """Return one character, or its escape; an undecodable byte comes as a surrogate and leaves as its two digits."""
+    number = ord(sign)
+    if sign.isprintable():
+        return sign
+    if sign in ESCAPES:
+        return ESCAPES[sign]
+    if 0xDC80 <= number <= 0xDCFF:
+        number -= 0xDC00
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def duration(milliseconds: int) -> str:
+    """Return a duration in its largest unit, as the options accept it."""
+    seconds = max(milliseconds, 0) / 1000
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    size, unit = next(each for each in AGES if seconds >= each[0])
+    return f"{int(seconds / size)}{unit}"
+
+
+def iso(milliseconds: int) -> str:
+    """Return a moment in local time with its offset, or the number itself where the calendar ends."""
+    try:
+        return datetime.fromtimestamp(milliseconds // 1000).astimezone().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return str(milliseconds)
+
+
+def plain(value: Any, now: int) -> str:
+    """Return a text or number."""
+    return NOTHING if value in (None, "") else escaped(str(value))
+
+
+def names(value: Sequence[str], now: int) -> str:
+    """Return a list of names."""
+    return " ".join(map(escaped, value)) or NOTHING
+
+
+def age(value: int | None, now: int) -> str:
+    """Return how long ago a moment was, or how far it is ahead."""
+    if value is None:
+        return NOTHING
+    return duration(now - value) if value <= now else f"in {duration(value - now)}"
+
+
+def moment(value: int | None, now: int) -> str:
+    """Return a moment as scripts like it."""
+    return NOTHING if value is None else iso(value)
+
+
+def occupation(value: Sequence[Row], now: int) -> str:
+    """Return what a worker is doing."""
+    return ", ".join(f"{escaped(job['handle'])} ({age(job['started_at'], now)})" for job in value) or NOTHING
+
+
+def yes_no(value: bool, now: int) -> str:
+    """Return yes or no."""
+    return "yes" if value else "no"
+
+
+STATUS = (
+    Column("FUNCTION", "function", plain),
+    Column("QUEUED", "queued", plain, right=True),
+    Column("RUNNING", "running", plain, right=True),
+    Column("WORKERS", "workers", plain, right=True),
+    Column("DELAYED", "delayed", plain, right=True),
+    Column("HELD", "held", plain, right=True),
+    Column("FAILED", "failed", plain, right=True),
+    Column("DONE", "done", plain, right=True),
+    Column("OLDEST", "oldest_at", age, right=True),
+)
+WORKERS = (
+    Column("FD", "fd", plain, right=True),
+    Column("ADDRESS", "address", plain),
+    Column("ID", "client_id", plain),
+    Column("FUNCTIONS", "functions", names),
+    Column("ASLEEP", "asleep", yes_no),
+    Column("JOBS", "jobs", occupation),
+)
+JOBS = (
+    Column("HANDLE", "handle", plain),
+    Column("FUNCTION", "function", plain),
+    Column("STATE", "state", plain),
+    Column("AGE", "created_at", age, right=True),
+    Column("TRIES", "attempts", plain, right=True),
+    Column("REASON", "reason", plain),
+    Column("WORKLOAD", "preview", plain),
+)
+JOB_LINES = (
+    Column("handle", "handle", plain),
+    Column("function", "function", plain),
+    Column("state", "state", plain),
+    Column("priority", "priority", plain),
+    Column("created_at", "created_at", moment),
+    Column("attempts", "attempts", plain),
+    Column("reason", "reason", plain),
+    Column("unique", "unique", plain),
+    Column("preview", "preview", plain),
+)
+
+
+def table(columns: Iterable[Column], rows: Sequence[Row], now: int) -> "Table":
+    """Return a Rich table of the columns that the rows have: a plain gearmand tells less than gearstore."""
+    # Loaded here, so that scripts, whose output is no terminal, don't wait for it.
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [column for column in columns if not rows or column.key in rows[0]]
+    result = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(shown):
+        last = index == len(shown) - 1
+        overflow: Any = "ellipsis" if last else "fold"
+        result.add_column(column.title, justify="right" if column.right else "left", no_wrap=last, overflow=overflow)
+    for row in rows:
+        style = STYLES.get(str(row.get("state")), "")
+        result.add_row(*(Text(column.cell(row[column.key], now), style) for column in shown))
+    return result
+
+
+def line(columns: Iterable[Column], row: Row, now: int) -> str:
+    """Return a row as one line, its columns separated by tabs."""
+    return "\t".join(column.cell(row[column.key], now) for column in columns) + "\n"
+
+
+def job_text(job: Row, now: int) -> str:
+    """Return all that is known of a job, in plain words, one fact a line."""
+    facts = {label: fact(job, now) for label, fact in FACTS.items()}
+    return "".join(f"{label:<12}{text}\n" for label, text in facts.items() if text)
+
+
+def state_words(job: Row, now: int) -> str:
+    """Return the state and why."""
+    reason = REASONS.get(job["reason"], job["reason"])
+    return f"{job['state']} ({escaped(reason)})" if reason else str(job["state"])
+
+
+def moment_words(key: str) -> Callable[[Row, int], str]:
+    """Return the function that words the moment under this key."""
+
+    def words(job: Row, now: int) -> str:
+        value = job[key]
+        if value is None:
+            return ""
+        distance = age(value, now)
+        return f"{iso(value)} ({distance if value > now else f'{distance} ago'})"
+
+    return words
+
+
+def attempts_words(job: Row, now: int) -> str:
+    """Return how often the job was tried, and how often the server's own end cut it short."""
+    interruptions = job["interruptions"]
+    return f"{job['attempts']}" + (
+        f", and {interruptions} interrupted by the server's own end" if interruptions else ""
+    )
+
+
+def took_words(job: Row, now: int) -> str:
+    """Return how long the last attempt took."""
+    both = job["started_at"] is not None and job["ended_at"] is not None
+    return duration(job["ended_at"] - job["started_at"]) if both else ""
+
+
+def error_words(job: Row, now: int) -> str:
+    """Return the error text, its further lines below the first."""
+    return f"\n{'':12}".join(map(escaped, (job["error"] or "").splitlines()))
+
+
+def workload_words(job: Row, now: int) -> str:
+    """Return size and beginning of the workload."""
+    size, preview = job["size"], escaped(job["preview"] or "")
+    return f"{size} bytes: {preview}" if size else "empty"
+
+
+FACTS: dict[str, Callable[[Row, int], str]] = {
+    "handle": lambda job, now: escaped(job["handle"]),
+    "function": lambda job, now: escaped(job["function"]),
+    "state": state_words,
+    "priority": lambda job, now: f"{job['priority']}, {'background' if job['background'] else 'foreground'}",
+    "unique": lambda job, now: escaped(job["unique"] or ""),
+    "submitted": moment_words("created_at"),
+    "due": moment_words("run_at"),
+    "started": moment_words("started_at"),
+    "ended": moment_words("ended_at"),
+    "took": took_words,
+    "attempts": attempts_words,
+    "worker": lambda job, now: escaped(job["worker"] or ""),
+    "progress": lambda job, now: f"{job['numerator']}/{job['denominator']}" if job["denominator"] else "",
+    "error": error_words,
+    "workload": workload_words,
+    "result": lambda job, now: f"{job['result_size']} bytes" if job["result_size"] is not None else "",
+    "replay of": lambda job, now: escaped(job["replay_of"] or ""),
+}
