@@ -103,10 +103,15 @@ class PacketParser:
                 self._missing = stop - end
                 buffer, offset, end = b"", 0, 0
                 break
-            packets.append(
-                _cut(kind, buffer[start:stop], _PARTS[kind]) if magic == REQ else (WRONG_MAGIC, [])  # (no body)
-            )
             offset = stop
+            parts = _PARTS[kind]
+            if magic != REQ:
+                packets.append((WRONG_MAGIC, []))
+            elif parts <= 0:
+                packets.append((kind, []))
+            else:
+                args = buffer[start:stop].split(b"\0", parts - 1) if parts > 1 else [buffer[start:stop]]
+                packets.append((kind, args) if len(args) == parts else _lenient(kind, args, parts))
         self._buffer, self._offset = (buffer, offset) if offset < end else (b"", 0)
         return packets
 
@@ -132,15 +137,8 @@ class PacketParser:
         return self.error is None
 
 
-def _cut(kind: int, body: bytes, parts: int) -> Packet:
-    """Return the packet with its body cut into arguments, strictly inside the declared size."""
-    if parts <= 0:
-        return kind, []
-    if parts == 1:
-        return kind, [body]
-    args = body.split(b"\0", parts - 1)
-    if len(args) == parts:
-        return kind, args
+def _lenient(kind: int, args: list[bytes], parts: int) -> Packet:
+    """Return a packet that has fewer arguments than it should, filled up if it is one of the forms that are known."""
     if len(args) < _AT_LEAST[kind]:
         return MALFORMED, [PacketType(kind).name.encode()]
     if kind in _REDUCE:

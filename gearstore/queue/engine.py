@@ -167,7 +167,7 @@ class Engine:
         if unique:
             if len(unique) > MAX_UNIQUE:
                 raise UNIQUE_TOO_LARGE
-            key = coalescing_key(unique, workload)
+            key = unique if unique != b"-" else coalescing_key(unique, workload)
             job = function.uniques.get(key)
             if job is not None:
                 self._join(job, None if background else peer)
@@ -177,11 +177,14 @@ class Engine:
             raise QUEUE_FULL
         id = self._next_number()
         handle = b"%s%012d" % (self.prefixes[-1][1], id)
-        job = Job(id, handle, function, unique, workload, priority, self.now, background, QUEUED, id, reducer)
+        job = Job(id, handle, function, unique, workload, priority, self.now, background)
+        if reducer:
+            job.reducer = reducer
+        if replay_of:
+            job.replay_of = replay_of
         if run_at > self.now:
             job.run_at = run_at
             job.state = DELAYED
-        job.replay_of = replay_of
         function.count(job, 1)
         self.jobs[handle] = job
         if key:
@@ -189,7 +192,7 @@ class Engine:
             function.uniques[key] = job
         if not background:
             self._listen(job, peer)
-        if key and (self.delayed_on_disk or function.on_disk):
+        if key and (self.delayed_on_disk or function.spilled):
             self.journal.look_up(job)  # the same unique may stand in a queue on disk
         elif not background:
             function.enter(job)
@@ -197,7 +200,7 @@ class Engine:
             return job
         if background:
             if job.state is QUEUED:
-                function.windows[priority].reserve(job)
+                function.reserve(job)
             self.journal.add(job)
         return job
 
@@ -211,21 +214,24 @@ class Engine:
 
     def _listen(self, job: Job, peer: Peer | None) -> None:
         if peer is not None:
-            job.listeners.append(peer)
+            job.listeners = [*job.listeners, peer]
             peer.listening[job] = None
 
     def stored(self, job: Job) -> None:
         """Take note that the job's newest row is durable: let workers see it, or let it go from memory."""
-        job.promoted = False
         state = job.state
+        if job.promoted:
+            job.promoted = False
         if state is QUEUED:
+            function = job.function
             if job.place == NOWHERE:
-                job.function.enter(job)
-                self.wake(job.function)
+                function.enter(job)
+                if function.sleepers:
+                    self.wake(function)
             elif job.place == ON_DISK:
                 if not job.listeners:
                     self.forget(job)
-                self.feed(job.function, job.priority)
+                self.feed(function, job.priority)
         elif state is DELAYED:
             if not job.deadline:
                 self._delay(job)
@@ -263,9 +269,10 @@ class Engine:
         function = job.function
         if job.key and function.uniques.get(job.key) is job:
             del function.uniques[job.key]
-        changed = function.windows[job.priority].changed
-        if changed is not None and job.state is not QUEUED:
-            changed.add(job.id)
+        if function.spilled and job.state is not QUEUED:
+            changed = function.windows[job.priority].changed
+            if changed is not None:
+                changed.add(job.id)
 
     # Workers
 
@@ -323,7 +330,7 @@ class Engine:
         if job.background:
             job.worker_id = peer.client_id
             self.journal.assigned(job)
-            if function.windows[job.priority].low:
+            if function.spilled:
                 self.feed(function, job.priority)
         return job
 
@@ -382,13 +389,15 @@ class Engine:
     def _end(self, job: Job) -> None:
         """Close a job that reached its last state for now. Its listeners are the caller's to tell, then to drop."""
         job.ended_at = self.now
-        function = job.function
-        if job.key and function.uniques.get(job.key) is job:
-            del function.uniques[job.key]
+        if job.key:
+            uniques = job.function.uniques
+            if uniques.get(job.key) is job:
+                del uniques[job.key]
+            job.key = b""
         if job.background:
             self.journal.change(job)
         else:
-            function.count(job, -1)
+            job.function.count(job, -1)
             self.jobs.pop(job.handle, None)
 
     def _release(self, job: Job) -> None:
@@ -424,7 +433,7 @@ class Engine:
         job.position = self._next_number()
         function = job.function
         if job.background:
-            function.windows[job.priority].reserve(job)
+            function.reserve(job)
             self.journal.change(job)
         if job.place != ON_DISK:
             function.enter(job)
@@ -438,7 +447,7 @@ class Engine:
     def _unlisten(self, job: Job) -> None:
         for peer in job.listeners:
             peer.listening.pop(job, None)
-        job.listeners = []
+        job.listeners = ()
 
     told = _unlisten  # the caller has sent the outcome
 

@@ -35,17 +35,6 @@ class Window:
         self.after = 0  # every spilled job has a position above this one, every job in memory one up to it
         self.changed: set[int] | None = None  # ids that left memory while a claim is under way, else None
 
-    def reserve(self, job: Job) -> None:
-        """Find the job with the highest position so far its place: kept in memory, or on disk only."""
-        if not self.on_disk and self.size < self.limit and self.bytes < MAX_BYTES:
-            self.size += 1
-            self.bytes += len(job.workload)
-            return
-        if not self.on_disk:
-            self.after = job.position - 1
-        self.on_disk += 1
-        job.place = ON_DISK
-
     @property
     def low(self) -> bool:
         """Whether it is time to read spilled jobs: early enough that workers need not wait."""
@@ -57,7 +46,7 @@ class Window:
 class Function:
     """A name that jobs are submitted to and that workers register for."""
 
-    __slots__ = ("id", "limits", "listed", "name", "queued", "ready", "sleepers", "states", "stored", "uniques",
+    __slots__ = ("id", "limits", "listed", "name", "queued", "ready", "sleepers", "spilled", "states", "stored", "uniques",
                  "volatile", "windows", "workers")  # fmt: skip
 
     def __init__(self, id: int, name: bytes, window: int) -> None:
@@ -68,6 +57,7 @@ class Function:
         self.windows = tuple(Window(window) for _ in PRIORITIES)
         self.volatile: tuple[deque[Job], ...] = tuple(deque() for _ in PRIORITIES)  # foreground jobs
         self.ready = 0  # jobs in memory that a worker could take at this moment
+        self.spilled = 0  # jobs whose place in the queue only the store knows
         self.queued = [0, 0, 0]  # by priority, wherever they are
         self.states = [0] * len(JobState)  # jobs by state; of ended ones only those that are stored
         self.workers: dict[Peer, None] = {}
@@ -87,10 +77,23 @@ class Function:
         """Jobs that gearmand would count: waiting (delayed ones too) and running."""
         return sum(self.states[:3])
 
-    @property
-    def on_disk(self) -> int:
-        """Jobs whose place in the queue only the store knows."""
-        return sum(window.on_disk for window in self.windows)
+    def reserve(self, job: Job) -> None:
+        """Find the job with the highest position so far its place: kept in memory, or on disk only."""
+        window = self.windows[job.priority]
+        if not window.on_disk:
+            if window.size < window.limit and window.bytes < MAX_BYTES:
+                window.size += 1
+                window.bytes += len(job.workload)
+                return
+            window.after = job.position - 1
+        window.on_disk += 1
+        self.spilled += 1
+        job.place = ON_DISK
+
+    def unspill(self, priority: int) -> None:
+        """Account for a job that is not on disk only any more."""
+        self.windows[priority].on_disk -= 1
+        self.spilled -= 1
 
     def enter(self, job: Job) -> None:
         """Put a job with the highest position so far at the end of its queue in memory, for workers to take."""
@@ -127,7 +130,7 @@ class Function:
         """Account for a queued job that leaves its queue without being taken; its entry is skipped when met."""
         window = self.windows[job.priority]
         if job.place == ON_DISK:
-            window.on_disk -= 1
+            self.unspill(job.priority)
         elif job.place == VOLATILE:
             self.ready -= 1
         else:

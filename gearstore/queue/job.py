@@ -6,7 +6,7 @@ Names, uniques, handles and workloads are bytes from socket to disk. Times are m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from enum import IntEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -117,20 +117,14 @@ VOLATILE = 2  # among the foreground jobs
 ON_DISK = 3  # spilled: only its row knows
 
 
-@dataclass(slots=True, eq=False)
 class Job:
-    """One unit of work. The first group is stored, the second lives in memory only."""
+    """One unit of work. The first group of fields is stored, the second lives in memory only.
 
-    id: int
-    handle: bytes
-    function: Function
-    unique: bytes
-    workload: bytes
-    priority: int
-    created_at: int
-    background: bool
+    Fields that most jobs never change are defaults of the class, not of the instance: with 36 fields a dataclass
+    takes 2 us to make, this 0.5 (benchmarks/README.md, "making a job").
+    """
+
     state: JobState = QUEUED
-    position: int = 0  # place in its queue: lower is served first; drawn from the same numbers as ids
     reducer: bytes = b""
     run_at: int = 0
     attempts: int = 0  # assignments that ended: done, failed, timed out, or their worker went away
@@ -141,19 +135,40 @@ class Job:
     reason: bytes = b""
     error: bytes = b""
     result: bytes = b""
-    replay_of: int = 0
     result_size: int = 0
+    replay_of: int = 0
 
     key: bytes = b""  # what coalescing compares, b"" for never; see coalescing_key
     worker: Peer | None = None
-    listeners: list[Peer] = field(default_factory=list)  # foreground clients; one entry a submit
+    listeners: Sequence[Peer] = ()  # foreground clients; one entry a submit
     numerator: bytes = b"0"
     denominator: bytes = b"0"
-    deadline: int = 0  # number of the timer that ends this assignment, 0 for none
+    deadline: int = 0  # number of the timer that this job waits for or is limited by, 0 for none
     place: int = NOWHERE
     promoted: bool = False  # was foreground; its first row is not committed yet
     stored_state: int = -1  # the state its row has; -1 while it has no row
     batch: Any = None  # the batch that stores its newest change, None once that is durable
+
+    def __init__(
+        self,
+        id: int,
+        handle: bytes,
+        function: Function,
+        unique: bytes,
+        workload: bytes,
+        priority: int,
+        created_at: int,
+        background: bool,
+    ) -> None:
+        self.id = id
+        self.handle = handle
+        self.function = function
+        self.unique = unique
+        self.workload = workload
+        self.priority = priority
+        self.created_at = created_at
+        self.background = background
+        self.position = id  # place in its queue: lower is served first; drawn from the same numbers as ids
 
     def move(self, event: Event) -> JobState:
         """Change the state and keep the function's counts; raise QueueError and change nothing if not possible."""

@@ -52,6 +52,11 @@ class Record(NamedTuple):
     intact: bool
 
 
+# Fields that a job and its record call the same.
+SAME = ("position", "reducer", "run_at", "attempts", "interruptions", "started_at", "ended_at", "reason", "error",
+        "result", "result_size", "replay_of")  # fmt: skip
+
+
 def load(engine: Engine, function: Function, record: Record) -> Job:
     """Return the job in memory for a record of the store, made if it isn't there."""
     handle = engine.handle(record.id)
@@ -59,11 +64,13 @@ def load(engine: Engine, function: Function, record: Record) -> Job:
     if job is not None:
         return job
     job = Job(
-        record.id, handle, function, record.unique, record.workload, record.priority, record.created_at, True,
-        JobState(record.state), record.position, record.reducer, record.run_at, record.attempts, record.interruptions,
-        record.started_at, record.ended_at, record.worker, record.reason, record.error, record.result,
-        record.replay_of, stored_state=record.state, result_size=record.result_size,
+        record.id, handle, function, record.unique, record.workload, record.priority, record.created_at, True
     )  # fmt: skip
+    job.state = JobState(record.state)
+    job.stored_state = record.state
+    job.worker_id = record.worker
+    for name in SAME:
+        setattr(job, name, getattr(record, name))
     if job.state is QUEUED:
         job.place = ON_DISK
     if job.unique and job.state in LIVE:
@@ -87,7 +94,7 @@ def claimed(engine: Engine, function: Function, priority: int, records: Sequence
         if not record.intact:
             engine.set_aside(job)
             continue
-        window.on_disk -= 1
+        function.unspill(priority)
         window.size += 1
         window.bytes += len(job.workload)
         job.place = WINDOW
@@ -124,6 +131,7 @@ def recover(
         if state == QUEUED:
             function.queued[priority] += jobs
             function.windows[priority].on_disk += jobs
+            function.spilled += jobs
         elif state == DELAYED:
             engine.delayed_on_disk += jobs
 

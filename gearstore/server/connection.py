@@ -284,8 +284,8 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         if self.out:
-            data = b"".join(self.out)
-            self.out.clear()
+            out, self.out = self.out, []
+            data = b"".join(out) if len(out) > 1 else out[0]
             if data:
                 transport.write(data)
             if self.paused & WRITE and transport.get_write_buffer_size() > self.hub.config.max_output:

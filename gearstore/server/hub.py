@@ -248,7 +248,7 @@ class Hub:
     def spilled(self) -> bool:
         """Whether jobs wait that only the store knows."""
         engine = self.engine
-        return bool(engine.delayed_on_disk) or any(function.on_disk for function in engine.functions.values())
+        return bool(engine.delayed_on_disk) or any(function.spilled for function in engine.functions.values())
 
     def may_be_on_disk(self, handle: bytes) -> bool:
         """Whether a handle that memory doesn't know may be that of a live job."""

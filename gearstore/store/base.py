@@ -18,12 +18,12 @@ from gearstore.queue.record import Record
 CLAIM_BYTES = 8 << 20  # workloads of one claim, the last one beyond it included
 
 # A row of `jobs` as it is written: the columns of a new job. `state` and all that a later change may set come after.
-NewRow = tuple[int, int, int, int, bytes, int | None, bytes, int, bytes, int, int]
-"""id, function_id, priority, position, unique, unique_hash, workload, checksum, reducer, created_at, replay_of"""
+NewRow = tuple[int, int, int, int, bytes, int | None, bytes, int, int]
+"""id, function_id, priority, position, unique, unique_hash, workload, checksum, created_at: a queued job"""
 
-ChangedRow = tuple[int, int, int, int | None, int, int, int, int, int, bytes, bytes, bytes, bytes, int]
+ChangedRow = tuple[int, int, int, int | None, int, int, int, int, int, bytes, bytes, bytes, bytes, int, bytes, int]
 """id, state, position, unique_hash, run_at, attempts, interruptions, started_at, ended_at, worker, reason, error,
-result, result_size"""
+result, result_size, reducer, replay_of: whatever is not set once for all"""
 
 DoneRow = tuple[int, int, int, int, bytes]
 """id, attempts, started_at, ended_at, worker: a job that is done and left nothing else to store"""

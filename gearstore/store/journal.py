@@ -220,20 +220,14 @@ class Journal:
 
     def _settle(self, batch: Batch, states: list[tuple[Job, int]], found: dict[int, Record]) -> None:
         """Take note of what is durable, then let the held answers go."""
-        engine = self.engine
+        if batch.look_ups:
+            self._finish_look_ups(batch, found)
+        stored = self.engine.stored
         for job, state in states:
-            if job.id not in found:
-                job.stored_state = state
-        for job in batch.look_ups.values():
-            record = found.get(job.id)
-            existing = None if record is None else load(engine, job.function, record)
-            engine.looked_up(job, existing)
-            job.batch = None
-            if existing is not None:
-                batch.jobs.pop(job.id, None)
-        stored = engine.stored
-        for job in batch.jobs.values():
-            if job.batch is batch or job.batch is None:
+            if job.id in found:
+                continue
+            job.stored_state = state
+            if job.batch is batch or job.batch is None:  # else a newer change is on its way
                 job.batch = None
                 stored(job)
         batch.done = True
@@ -241,6 +235,14 @@ class Journal:
             carried.done = True
         for waiter in batch.waiters:
             waiter.release()
+
+    def _finish_look_ups(self, batch: Batch, found: dict[int, Record]) -> None:
+        for job in batch.look_ups.values():
+            record = found.get(job.id)
+            existing = None if record is None else load(self.engine, job.function, record)
+            self.engine.looked_up(job, existing)
+            if job.batch is batch:
+                job.batch = None
 
     def _reserve(self) -> int:
         engine = self.engine
@@ -251,13 +253,11 @@ class Journal:
         changes = Changes(next_id=self._reserve())
         counts = changes.counts
         functions: dict[int, Function] = {}
-        states = []
+        states: list[tuple[Job, int]] = []
         for job in batch.jobs.values():
-            function = job.function
+            function, state, before = job.function, int(job.state), job.stored_state
             if not function.stored:
                 functions[function.id] = function
-            state = int(job.state)
-            before = job.stored_state
             if before < 0:
                 _add_new(changes, job, state)
             elif state == DONE and not (job.result or job.error or job.reason or job.interruptions):
@@ -278,18 +278,20 @@ class Journal:
 
 
 def _add_new(changes: Changes, job: Job, state: int) -> None:
+    unique, reducer, workload = job.unique, job.reducer, job.workload
+    spilled = job.place == ON_DISK or state == DELAYED
     changes.new.append(
-        (job.id, job.function.id, job.priority, job.position, job.unique, _hash(job), job.workload,
-         checksum(job.unique, job.reducer, job.workload), job.reducer, job.created_at, job.replay_of)
+        (job.id, job.function.id, job.priority, job.position, unique, _hash(job) if spilled else None, workload,
+         checksum(unique, reducer, workload), job.created_at)
     )  # fmt: skip
-    if state != QUEUED:  # delayed, or it was foreground before
+    if state != QUEUED or reducer or job.replay_of:  # rare: delayed, was foreground before, reduce, a copy
         changes.changed.append(_changed_row(job, state))
 
 
 def _changed_row(job: Job, state: int) -> ChangedRow:
     result = job.result if len(job.result) <= MAX_RESULT else b""
     return (job.id, state, job.position, _hash(job), job.run_at, job.attempts, job.interruptions, job.started_at,
-            job.ended_at, job.worker_id, job.reason, job.error, result, job.result_size)  # fmt: skip
+            job.ended_at, job.worker_id, job.reason, job.error, result, job.result_size, job.reducer, job.replay_of)  # fmt: skip
 
 
 def _hash(job: Job) -> int | None:

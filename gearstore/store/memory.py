@@ -15,7 +15,7 @@ from gearstore.store.base import CLAIM_BYTES, Changes, Filter, Recovered, unique
 
 # What a changed row holds after id, state, position and hash.
 CHANGED = ("run_at", "attempts", "interruptions", "started_at", "ended_at", "worker", "reason", "error", "result",
-           "result_size")  # fmt: skip
+           "result_size", "reducer", "replay_of")  # fmt: skip
 
 
 class MemoryStore:
@@ -72,10 +72,10 @@ class MemoryStore:
         for new in changes.new:
             if new[0] in found:
                 continue
-            id, function_id, priority, position, unique, hash, workload, _, reducer, created_at, replay_of = new
+            id, function_id, priority, position, unique, hash, workload, _, created_at = new
             self.records[id] = Record(
-                id, function_id, priority, 0, position, unique, workload, reducer, 0, 0, 0, created_at, 0, 0,
-                b"", b"", b"", b"", 0, replay_of, hash is not None, True,
+                id, function_id, priority, 0, position, unique, workload, b"", 0, 0, 0, created_at, 0, 0,
+                b"", b"", b"", b"", 0, 0, hash is not None, True,
             )  # fmt: skip
             self.hashes[id] = hash
         for id, state, position, hash, *rest in changes.changed:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,9 +42,9 @@ COLUMNS = (
 )
 
 NEW = (
-    'INSERT INTO jobs (id, function_id, priority, position, "unique", unique_hash, workload, checksum, reducer, '
-    "created_at, replay_of) VALUES ",
-    11,
+    'INSERT INTO jobs (id, function_id, priority, position, "unique", unique_hash, workload, checksum, '
+    "created_at) VALUES ",
+    9,
     "",
 )
 DONE = (
@@ -55,9 +56,9 @@ DONE = (
 CHANGED = (
     "UPDATE jobs SET state = v.column2, position = v.column3, unique_hash = v.column4, run_at = v.column5, "
     "attempts = v.column6, interruptions = v.column7, started_at = v.column8, ended_at = v.column9, "
-    "worker = v.column10, reason = v.column11, error = v.column12, result = v.column13, result_size = v.column14 "
-    "FROM (VALUES ",
-    14,
+    "worker = v.column10, reason = v.column11, error = v.column12, result = v.column13, result_size = v.column14, "
+    "reducer = v.column15, replay_of = v.column16 FROM (VALUES ",
+    16,
     ") AS v WHERE jobs.id = v.column1",
 )
 
@@ -315,7 +316,6 @@ class SqliteStore:
         """Write rows by statements of 128, 64, ... 1 rows: each `step` gives up the GIL, so few steps beat
         `executemany` (benchmarks/README.md, "multi-row")."""
         head, columns, tail = statement
-        row = f"({', '.join('?' * columns)})"
         start, size = 0, LARGEST_STATEMENT
         while start < len(rows):
             while size > len(rows) - start:
@@ -325,7 +325,7 @@ class SqliteStore:
                 bytearray(value) if type(value) is bytes else value
                 for value in chain.from_iterable(rows[start : start + size])
             ]
-            self._writer.execute(f"{head}{', '.join([row] * size)}{tail}", values)
+            self._writer.execute(_statement(head, columns, tail, size), values)
             start += size
 
     def _look_up(self, changes: Changes) -> dict[int, Record]:
@@ -417,6 +417,12 @@ class SqliteStore:
 _LIVE = (
     f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND unique_hash IS NOT NULL AND state < 2 AND function_id = ?"
 )
+
+
+@cache
+def _statement(head: str, columns: int, tail: str, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"{head}{', '.join([row] * rows)}{tail}"
 
 
 def _record(row: Sequence[Any]) -> Record:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import pytest
 
@@ -49,21 +49,28 @@ def eventually(condition: Callable[[], Result], within: float = 15.0, what: obje
         pause = min(pause * 1.5, 0.05)
 
 
-def missing(what: str, packages: str) -> None:
-    """Skip the test because a tool is not installed; fail instead where the tools are required."""
-    sentence = f"{what} is missing: apt-get install {packages}"
+def unavailable(sentence: str) -> NoReturn:
+    """Skip the test because something is not installed; fail instead where the tools are required."""
     if os.environ.get("GEARSTORE_REQUIRE_TOOLS") == "1":
         pytest.fail(sentence)
     pytest.skip(sentence)
 
 
+def missing(what: str, packages: str) -> NoReturn:
+    """Skip the test with the Debian packages that bring what is missing."""
+    unavailable(f"{what} is missing: apt-get install {packages}")
+
+
 def tool(name: str, packages: str) -> str:
     """Return the path of a program, or skip with the Debian packages that bring it."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if path is None:
-        missing(name, packages)
-    assert path is not None
-    return path
+    return path or missing(name, packages)
+
+
+def ends_with_us() -> list[str]:
+    """Return the command that lets a process die with this one, however this one ends."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
 def free_port() -> int:
@@ -91,12 +98,13 @@ class Running:
         self.error_path = directory / f"{name}.err"
         with self.output_path.open("ab") as output, self.error_path.open("ab") as error:
             self.process = subprocess.Popen(
-                [str(argument) for argument in arguments],
+                [*ends_with_us(), *(str(argument) for argument in arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=error,
                 cwd=directory,
                 env=clean_environment() | (environment or {}),
+                start_new_session=True,
             )
 
     @property
@@ -133,9 +141,9 @@ class Running:
         return self.process.wait()
 
     def kill(self) -> None:
-        """End the process, if it still runs, by SIGKILL."""
+        """End the process, if it still runs, and all that it started, by SIGKILL."""
         if self.alive:
-            self.process.kill()
+            os.killpg(self.pid, signal.SIGKILL)
         self.process.wait(10)
 
 

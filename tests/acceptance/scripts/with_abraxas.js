@@ -22,7 +22,7 @@ function worker() {
     const workload = Buffer.from(task.payload || '')
     console.log(task.jobid, workload.toString('hex'))
     if (mode === 'twice') task.end(Buffer.concat([workload, workload]))
-    if (mode === 'exception') throw new Error('why')
+    if (mode === 'exception') task.error('why')
     if (mode === 'progress') {
       task.status(0.25)
       task.warn('careful')
