@@ -23,16 +23,18 @@ YES: Any = typer.Option(False, "--yes", "-y", envvar="GEARSTORE_YES", help="Don'
 
 
 class Verb(NamedTuple):
-    """What tells the three commands apart."""
+    """What tells the three commands apart. Filters choose among `states` unless told otherwise."""
 
     name: str
     done: str
+    states: tuple[str, ...]
     help: str
 
 
 CANCEL = Verb(
     "cancel",
     "cancelled",
+    ("queued", "delayed", "held", "running"),
     """Cancel jobs that are queued, delayed, held or running.
 
     Example: gearstore cancel --function 'mail*' --state queued --dry-run
@@ -41,7 +43,10 @@ CANCEL = Verb(
 RETRY = Verb(
     "retry",
     "put back into the queue",
-    """Put failed, cancelled or held jobs back into their queue, with the same handle.
+    ("failed", "held"),
+    """Put failed or held jobs back into their queue, with the same handle.
+
+    What an operator has cancelled comes back only if its handle or --state cancelled names it.
 
     Example: gearstore jobs --state failed --since 2h | cut -f1 | gearstore retry -
     """,
@@ -49,7 +54,10 @@ RETRY = Verb(
 REPLAY = Verb(
     "replay",
     "submitted again",
-    """Submit copies of jobs that are done, failed or cancelled; each copy gets a handle of its own.
+    ("done", "failed"),
+    """Submit copies of jobs that are done or failed; each copy gets a handle of its own.
+
+    What an operator has cancelled is copied only if its handle or --state cancelled names it.
 
     Example: gearstore replay H:host:000000000042
     """,
@@ -84,6 +92,7 @@ def make_command(verb: Verb) -> Callable[..., None]:
     ) -> None:
         if selection.is_empty:
             raise UsageError(f"which jobs? {verb.name} wants handles, - or a filter (--function '*' means all)")
+        selection = selection.among(verb.states)
         with Connection(server) as connection:
             if dry_run:
                 tell = print_json if as_json else sampler()
@@ -132,7 +141,8 @@ def change_line(row: Row) -> str:
     """Return one line about a changed job."""
     if "replay" in row:
         return f"{escaped(row['handle'])} -> {escaped(row['replay'])}\n"
-    return f"{escaped(row['handle'])}\t{escaped(row['function'])}\t{row['was']} -> {row['state']}\n"
+    states = " -> ".join(dict.fromkeys((row["was"], row["state"])))
+    return f"{escaped(row['handle'])}\t{escaped(row['function'])}\t{states}\n"
 
 
 def print_change(row: Row) -> None:

@@ -4,7 +4,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -44,6 +44,12 @@ class Selection:
     def is_empty(self) -> bool:
         """Whether nothing was said about which jobs; a limit alone says nothing."""
         return self.handles is None and not self.filters
+
+    def among(self, states: Sequence[str]) -> "Selection":
+        """Return the selection with these states where neither handles nor states say which jobs are meant."""
+        if self.handles is not None or "state" in self.filters:
+            return self
+        return Selection(None, {**self.filters, "state": list(states)}, self.limit)
 
     def requests(self, **more: Any) -> Iterator[Row]:
         """Yield the requests, each short enough for one line, that together ask for these jobs."""

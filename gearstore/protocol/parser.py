@@ -7,9 +7,10 @@ came before it have been taken.
 
 from __future__ import annotations
 
+from struct import Struct
+
 from gearstore.errors import ProtocolError
 from gearstore.protocol.packets import (
-    HEADER,
     HEADER_SIZE,
     LAST_TYPE,
     LAYOUTS,
@@ -20,6 +21,7 @@ from gearstore.protocol.packets import (
     SUBMIT_REDUCE_JOB_BACKGROUND,
     TEXT,
     WRONG_MAGIC,
+    Layout,
     PacketType,
 )
 
@@ -29,11 +31,22 @@ MAX_LINE = 8192  # as in gearmand, its line end included
 MAX_MANAGEMENT_LINE = 65536
 MANAGEMENT = b"gearstore "
 
-# By type: the number of pieces and of the fewest pieces; -1 where the body is not looked into. Tuples indexed by
-# type: 12 ns a look-up against 300 for an enum (benchmarks/README.md, "parser").
-_PARTS = tuple(LAYOUTS[t].parts if t in LAYOUTS else -1 for t in range(LAST_TYPE + 1))
-_AT_LEAST = tuple(LAYOUTS[t].at_least if t in LAYOUTS else -1 for t in range(LAST_TYPE + 1))
-_KNOWN = tuple(t in LAYOUTS or t in (5, 6, 8, 10, 11, 17, 19, 20, 24, 27, 31, 40, 42) for t in range(LAST_TYPE + 1))
+# The header with its magic as a number: three numbers are cheaper to unpack and compare than bytes.
+_HEADER = Struct(">III")
+_REQ, _RES = (int.from_bytes(magic, "big") for magic in (REQ, RES))
+
+NOT_A_REQUEST = -1
+_OTHERS = (5, 6, 8, 10, 11, 17, 19, 20, 24, 27, 31, 40, 42)  # known types that only a server sends, or nobody
+
+
+def _layout(kind: int) -> Layout | None:
+    return LAYOUTS.get(kind) or (Layout(NOT_A_REQUEST, 0) if kind in _OTHERS else None)
+
+
+# By type, None for types that nobody knows. Tuples indexed by type: 12 ns a look-up against 300 for an enum.
+_LAYOUTS = tuple(map(_layout, range(LAST_TYPE + 1)))
+_PARTS = tuple(NOT_A_REQUEST if layout is None else layout.parts for layout in _LAYOUTS)
+_AT_LEAST = tuple(0 if layout is None else layout.at_least for layout in _LAYOUTS)
 _REDUCE = (SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND)
 
 
@@ -82,36 +95,37 @@ class PacketParser:
             return packets
         buffer, offset = self._buffer, self._offset
         end = len(buffer)
-        while offset < end and len(packets) < limit:
+        while offset < end and limit:
             if buffer[offset]:
                 line_end = self._line_end(buffer, offset, end)
                 if line_end < 0:
                     break
                 packets.append((TEXT, [buffer[offset:line_end].removesuffix(b"\r")]))
                 offset = line_end + 1
+                limit -= 1
                 continue
             start = offset + HEADER_SIZE
             if end < start:
                 break
-            magic, kind, size = HEADER.unpack_from(buffer, offset)
-            if magic != REQ or kind > LAST_TYPE or not _KNOWN[kind] or size > self.max_packet:
-                if not self._tolerated(magic, kind, size):
-                    break
+            magic, kind, size = _HEADER.unpack_from(buffer, offset)
+            parts = _PARTS[kind] if magic == _REQ and kind <= LAST_TYPE else NOT_A_REQUEST
+            if (parts == NOT_A_REQUEST or size > self.max_packet) and not self._tolerated(magic, kind, size):
+                break
             stop = start + size
             if end < stop:
                 self._chunks = [buffer[offset:]]
                 self._missing = stop - end
-                buffer, offset, end = b"", 0, 0
+                offset = end
                 break
             offset = stop
-            parts = _PARTS[kind]
-            if magic != REQ:
-                packets.append((WRONG_MAGIC, []))
-            elif parts <= 0:
-                packets.append((kind, []))
-            else:
-                args = buffer[start:stop].split(b"\0", parts - 1) if parts > 1 else [buffer[start:stop]]
+            limit -= 1
+            if parts > 1:
+                args = buffer[start:stop].split(b"\0", parts - 1)
                 packets.append((kind, args) if len(args) == parts else _lenient(kind, args, parts))
+            elif parts >= 0:
+                packets.append((kind, [buffer[start:stop]] if parts else []))
+            else:
+                packets.append((kind if magic == _REQ else WRONG_MAGIC, []))
         self._buffer, self._offset = (buffer, offset) if offset < end else (b"", 0)
         return packets
 
@@ -123,11 +137,11 @@ class PacketParser:
             self.error = ProtocolError(f"a text line is longer than {limit} bytes")
         return position
 
-    def _tolerated(self, magic: bytes, kind: int, size: int) -> bool:
+    def _tolerated(self, magic: int, kind: int, size: int) -> bool:
         """Say whether a frame that is no plain request can be skipped; if not, set `error`."""
-        if magic not in (REQ, RES):
+        if magic not in (_REQ, _RES):
             self.error = ProtocolError("the magic is neither that of a request nor of a response")
-        elif kind > LAST_TYPE or not _KNOWN[kind]:
+        elif kind > LAST_TYPE or _LAYOUTS[kind] is None:
             self.error = ProtocolError(f"packet type {kind} is unknown")
         elif size > self.max_packet:
             self.error = ProtocolError(

@@ -22,6 +22,7 @@ from gearstore.queue.job import (
     DUE,
     FAIL,
     GRAB,
+    HELD,
     HOLD,
     LIVE,
     MAX_FUNCTION,
@@ -328,7 +329,8 @@ class Engine:
         if timeout:
             job.deadline = self.timeouts.add(self.monotonic + timeout, job)
         if job.background:
-            job.worker_id = peer.client_id
+            if peer.client_id != b"-":  # (nothing to store for a worker without a name)
+                job.worker_id = peer.client_id
             self.journal.assigned(job)
             if function.spilled:
                 self.feed(function, job.priority)
@@ -525,7 +527,7 @@ class Engine:
         function = self.functions.get(name)
         if function is None or not function.listed:
             return None
-        if function.workers or any(function.states[:4]):
+        if function.workers or function.total or function.states[HELD]:
             return False
         function.listed = False  # its history stays
         return True

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gearstore.queue.job import NOWHERE, ON_DISK, PRIORITIES, QUEUED, VOLATILE, WINDOW, Job, JobState
+from gearstore.queue.job import DELAYED, NOWHERE, ON_DISK, PRIORITIES, QUEUED, RUNNING, VOLATILE, WINDOW, Job, JobState
 
 if TYPE_CHECKING:
     from gearstore.queue.peer import Peer
@@ -46,8 +46,8 @@ class Window:
 class Function:
     """A name that jobs are submitted to and that workers register for."""
 
-    __slots__ = ("id", "limits", "listed", "name", "queued", "ready", "sleepers", "spilled", "states", "stored", "uniques",
-                 "volatile", "windows", "workers")  # fmt: skip
+    __slots__ = ("id", "limits", "listed", "name", "queued", "ready", "sleepers", "spilled", "states", "stored",
+                 "uniques", "volatile", "windows", "workers")  # fmt: skip
 
     def __init__(self, id: int, name: bytes, window: int) -> None:
         self.id = id
@@ -75,7 +75,8 @@ class Function:
     @property
     def total(self) -> int:
         """Jobs that gearmand would count: waiting (delayed ones too) and running."""
-        return sum(self.states[:3])
+        states = self.states
+        return states[QUEUED] + states[DELAYED] + states[RUNNING]
 
     def reserve(self, job: Job) -> None:
         """Find the job with the highest position so far its place: kept in memory, or on disk only."""

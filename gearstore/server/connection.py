@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
 
     # One of these for each idle worker: no __dict__.
     __slots__ = ("address", "dirty", "drained", "engine", "fd", "handlers", "hub", "local", "out", "parser", "paused",
-                 "peer", "stash", "transport", "waiting")  # fmt: skip
+                 "peer", "readable", "stash", "transport", "waiting")  # fmt: skip
 
     def __init__(self, hub: Hub, handlers: tuple[Handler, ...]) -> None:
         # Shared
@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self.parser = PacketParser(hub.config.max_packet)
         self.stash: list[Packet] = []  # packets taken, but not handled before a command had to await
         self.paused = 0
+        self.readable = False  # to be handled in this turn
         # Writing
         self.out: list[bytes] = []
         self.waiting: deque[tuple[Batch | None, bytes | Job]] = deque()
@@ -86,7 +87,9 @@ class Connection(asyncio.Protocol):
             self.hub.tune(sock)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave the hub; the engine gives the worker's jobs to others."""
+        """Leave the hub; what was sent before the end still counts. The engine gives the worker's jobs to others."""
+        while self.readable and not self.paused & BUSY:
+            self.process()
         self.transport = None
         self.out.clear()
         self.waiting.clear()
@@ -116,29 +119,22 @@ class Connection(asyncio.Protocol):
     # Reading
 
     def data_received(self, data: bytes) -> None:
-        """Handle what came in."""
+        """Take what came in; it is handled when all connections of this turn have been read from."""
         self.parser.feed(data)
-        if not self.paused & (BUSY | TURN):
-            self.process()
+        if not self.readable:
+            self.readable = True
+            self.hub.schedule_read(self)
 
     def process(self) -> None:
         """Handle up to PACKETS_PER_TURN packets; the rest when the others have had their turn."""
-        if self.transport is None:
+        self.readable = False
+        if self.paused & BUSY:
             return
-        self.hub.set_time()
-        was_stashed = self.stash
-        if was_stashed:
-            packets, self.stash = was_stashed, []
-        else:
-            packets = self.parser.take(PACKETS_PER_TURN)
+        packets, self.stash = self.stash or self.parser.take(PACKETS_PER_TURN), []
         if not self.handle(packets):
             return
-        if len(packets) >= PACKETS_PER_TURN or (was_stashed and self.parser.unfinished):
-            self.pause(TURN)
-            self.hub.loop.call_soon(self.process)
-            return
-        if self.paused & TURN:
-            self.resume(TURN)
+        if len(packets) >= PACKETS_PER_TURN or self.paused & TURN:
+            self.turn_over(bool(packets))
         if self.parser.error is not None:
             self.end_badly()
         if self.hub.journal.congested:
@@ -146,6 +142,15 @@ class Connection(asyncio.Protocol):
             self.hub.journal.paused[self] = None
         if len(self.waiting) > HELD_ANSWERS:
             self.pause(ANSWERS)
+
+    def turn_over(self, more: bool) -> None:
+        """Go on in the next turn; don't read more before this has been handled."""
+        if more:
+            self.pause(TURN)
+            self.readable = True
+            self.hub.schedule_read(self)
+        else:
+            self.resume(TURN)
 
     def handle(self, packets: Iterable[Packet]) -> bool:
         """Hand packets to their commands; False if one has to await and the rest is stashed.
@@ -182,7 +187,7 @@ class Connection(asyncio.Protocol):
                 self.abort("a command failed, see above")
             return
         self.resume(BUSY)
-        self.process()
+        self.turn_over(True)
 
     def end_badly(self) -> None:
         """Close after what can be answered is answered: the peer's bytes are not Gearman any more."""
@@ -232,7 +237,7 @@ class Connection(asyncio.Protocol):
         """Have the connection flushed at the end of this turn."""
         if not self.dirty:
             self.dirty = True
-            self.hub.schedule_flush(self)
+            self.hub.schedule_write(self)
 
     def reply(self, data: bytes) -> None:
         """Send after everything that this connection is still owed."""
@@ -242,7 +247,7 @@ class Connection(asyncio.Protocol):
             self.out.append(data)
             if not self.dirty:
                 self.dirty = True
-                self.hub.schedule_flush(self)
+                self.hub.schedule_write(self)
 
     def reply_after(self, batch: Batch | None, data: bytes) -> None:
         """Send once a batch is durable. Empty data only holds back what comes later."""
@@ -290,7 +295,7 @@ class Connection(asyncio.Protocol):
                 transport.write(data)
             if self.paused & WRITE and transport.get_write_buffer_size() > self.hub.config.max_output:
                 self.abort("it does not read its answers")
-        if self.paused & ENDING and not self.waiting and not self.paused & (BUSY | TURN) and not self.stash:
+        if self.paused & ENDING and not self.waiting and not self.paused & (BUSY | TURN) and not self.readable:
             transport.close()
 
 

@@ -18,7 +18,7 @@ from gearstore.errors import StoreError
 from gearstore.protocol.packets import NOOP, response
 from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function
-from gearstore.queue.job import LIVE, Job
+from gearstore.queue.job import ENDED, LIVE, RUNNING, Job
 from gearstore.queue.peer import Peer
 from gearstore.queue.record import Record, claimed, claimed_delayed, load
 from gearstore.server.commands import tell_failure
@@ -70,7 +70,9 @@ class Hub:
         self.started_at = int(time.time() * 1000)
         self.closing = False
         self.on_idle: asyncio.Event = asyncio.Event()  # set while no job runs
+        self._readable: list[Connection] = []
         self._dirty: list[Connection] = []
+        self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -150,14 +152,31 @@ class Hub:
         self.engine.now = int(time.time() * 1000)
         self.engine.monotonic = int(time.monotonic() * 1000)
 
-    def schedule_flush(self, connection: Connection) -> None:
-        """Have a connection's output written at the end of this turn, with everything else that it gets in it."""
-        if not self._dirty:
-            self.loop.call_soon(self.flush)
-        self._dirty.append(connection)
+    def schedule_read(self, connection: Connection) -> None:
+        """Have a connection's packets handled in this turn."""
+        self._readable.append(connection)
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.turn)
 
-    def flush(self) -> None:
-        """Write what the turn produced, one write a connection."""
+    def schedule_write(self, connection: Connection) -> None:
+        """Have a connection's output written at the end of this turn, with everything else that it gets in it."""
+        self._dirty.append(connection)
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.turn)
+
+    def turn(self) -> None:
+        """Handle what all connections sent, then write what they get: one write a connection.
+
+        Doing the same for all of them, one after the other, keeps caches and branch predictors warm: each system call
+        in between costs them (benchmarks/README.md, "turns").
+        """
+        self._scheduled = False
+        self.set_time()
+        readable, self._readable = self._readable, []
+        for connection in readable:
+            connection.process()
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
             connection.flush()
@@ -176,7 +195,7 @@ class Hub:
             engine.delayed_claiming = True
             self.spawn(self._feed_delayed())
         self.arm()
-        if engine.draining and not any(function.states[2] for function in engine.functions.values()):
+        if engine.draining and not any(function.states[RUNNING] for function in engine.functions.values()):
             self.on_idle.set()
 
     def arm(self) -> None:
@@ -266,7 +285,7 @@ class Hub:
         """Return the live or held job with this handle, brought into memory if need be."""
         record = None if handle in self.engine.jobs else await self.record_of(handle)
         job = self.engine.jobs.get(handle)
-        if job is None and record is not None and record.state < 4:
+        if job is None and record is not None and record.state not in ENDED:
             job = load(self.engine, self.function_of(record), record)
         return job
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gearstore import __version__
 from gearstore.errors import QueueError, StoreError
-from gearstore.queue.job import HELD, LIVE, Job, JobState, Priority
+from gearstore.queue.job import ENDED, HELD, LIVE, Job, JobState, Priority, coalescing_key
 from gearstore.queue.record import Record, load, replay, retry
 from gearstore.store.base import Filter
 
@@ -372,8 +372,6 @@ async def retry_one(conn: Connection, handle: bytes, record: Record, dry_run: bo
 
 async def refuse_twin(conn: Connection, record: Record) -> None:
     """Refuse if a job on disk has the same unique; those in memory are the engine's to see."""
-    from gearstore.queue.job import coalescing_key
-
     key = coalescing_key(record.unique, record.workload)
     if key and conn.hub.spilled():
         other = await conn.hub.store.find_live(record.function_id, key)
@@ -387,7 +385,7 @@ async def replay_one(conn: Connection, handle: bytes, record: Record, dry_run: b
     state = JobState(record.state).name.lower()
     line: Object = {"function": text(function.name), "was": state, "state": state}
     if dry_run:
-        if record.state < 4:
+        if record.state not in ENDED:
             raise QueueError(b"REFUSED", b"it is %s" % state.encode())
         return line
     copy = replay(conn.engine, function, record)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from gearstore import __version__
 from gearstore.config import Config, reload_config
 from gearstore.errors import ConfigError, GearstoreError, StoreError
+from gearstore.queue.job import RUNNING
 from gearstore.queue.record import recover
 from gearstore.server.commands import HANDLERS
 from gearstore.server.connection import Connection
@@ -197,7 +198,7 @@ class Server:
             listener.close()
         engine = self.hub.engine
         engine.draining = True
-        running = sum(function.states[2] for function in engine.functions.values())
+        running = sum(function.states[RUNNING] for function in engine.functions.values())
         logger.info("stopping; %d jobs run, waiting for them up to %s seconds", running, timeout or "any number of")
         self.hub.end_turn()
         waits = [asyncio.ensure_future(self.hub.on_idle.wait()), asyncio.ensure_future(self.signals.get())]

@@ -291,7 +291,8 @@ def _add_new(changes: Changes, job: Job, state: int) -> None:
 def _changed_row(job: Job, state: int) -> ChangedRow:
     result = job.result if len(job.result) <= MAX_RESULT else b""
     return (job.id, state, job.position, _hash(job), job.run_at, job.attempts, job.interruptions, job.started_at,
-            job.ended_at, job.worker_id, job.reason, job.error, result, job.result_size, job.reducer, job.replay_of)  # fmt: skip
+            job.ended_at, job.worker_id, job.reason, job.error, result, job.result_size, job.reducer,
+            job.replay_of)  # fmt: skip
 
 
 def _hash(job: Job) -> int | None:

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from gearstore.errors import StoreError, StoreFull
-from gearstore.queue.job import coalescing_key
+from gearstore.queue.job import DELAYED, DONE, HELD, QUEUED, RUNNING, coalescing_key
 from gearstore.queue.record import Record
 from gearstore.store.base import CLAIM_BYTES, Changes, Filter, Recovered, unique_hash
 
@@ -37,12 +37,12 @@ class MemoryStore:
         """See `Store`; a second `open` is a restart."""
         interrupted = held = 0
         for id, record in self.records.items():
-            if record.state == 2:
+            if record.state == RUNNING:
                 count = record.interruptions + 1
-                state = 3 if count > max_interruptions else 0
+                state = HELD if count > max_interruptions else QUEUED
                 self.records[id] = record._replace(state=state, interruptions=count, reason=b"interrupted")
-                held += state == 3
-                interrupted += state == 0
+                held += state == HELD
+                interrupted += state == QUEUED
             key = coalescing_key(record.unique, record.workload)
             self.hashes[id] = unique_hash(key) if key else None
         if not self.prefixes or self.prefixes[-1][1] != prefix:
@@ -88,7 +88,7 @@ class MemoryStore:
             self.hashes[id] = hash
         for id, attempts, started_at, ended_at, worker in changes.done:
             self.records[id] = self.records[id]._replace(
-                state=4, attempts=attempts, started_at=started_at, ended_at=ended_at, worker=worker
+                state=DONE, attempts=attempts, started_at=started_at, ended_at=ended_at, worker=worker
             )
         self.next_id = changes.next_id or self.next_id
         return found
@@ -98,7 +98,7 @@ class MemoryStore:
         queued = [
             record
             for record in self.records.values()
-            if record.state == 0
+            if record.state == QUEUED
             and (record.function_id, record.priority) == (function_id, priority)
             and record.position > after
         ]
@@ -106,7 +106,7 @@ class MemoryStore:
 
     async def claim_delayed(self, after: tuple[int, int], limit: int) -> list[Record]:
         """See `Store`."""
-        delayed = [r for r in self.records.values() if r.state == 1 and (r.run_at, r.id) > after]
+        delayed = [r for r in self.records.values() if r.state == DELAYED and (r.run_at, r.id) > after]
         return _page(sorted(delayed, key=lambda record: (record.run_at, record.id)), limit)
 
     async def find(self, wanted: Filter, newest: bool, before: int | None, limit: int) -> list[Record]:
@@ -121,7 +121,7 @@ class MemoryStore:
     async def find_live(self, function_id: int, key: bytes) -> Record | None:
         """See `Store`."""
         for id, record in self.records.items():
-            if record.state < 2 and record.function_id == function_id and self.hashes[id] is not None:
+            if record.state in (QUEUED, DELAYED) and record.function_id == function_id and self.hashes[id] is not None:
                 if coalescing_key(record.unique, record.workload) == key:
                     return record
         return None

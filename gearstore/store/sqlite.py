@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from gearstore.errors import StoreError, StoreFull, StoreUnusable
-from gearstore.queue.job import coalescing_key
+from gearstore.queue.job import DELAYED, HELD, QUEUED, RUNNING, coalescing_key
+from gearstore.queue.job import DONE as DONE_STATE
 from gearstore.queue.record import Record
 from gearstore.store import files
 from gearstore.store.base import CLAIM_BYTES, Changes, Filter, Recovered, checksum, unique_hash
@@ -37,7 +38,8 @@ LARGEST_STATEMENT = 128  # rows
 
 COLUMNS = (
     'id, function_id, priority, state, position, "unique", workload, reducer, run_at, attempts, interruptions, '
-    "created_at, started_at, ended_at, worker, reason, error, result, result_size, replay_of, "
+    "created_at, iif(started_at = 1000000000000, 0, started_at), iif(ended_at = 1000000000000, 0, ended_at), worker, "
+    "reason, error, result, result_size, replay_of, "
     "unique_hash IS NOT NULL, checksum"
 )
 
@@ -48,7 +50,8 @@ NEW = (
     "",
 )
 DONE = (
-    "UPDATE jobs SET state = 4, attempts = v.column2, started_at = v.column3, ended_at = v.column4, "
+    f"UPDATE jobs SET state = {DONE_STATE:d}, unique_hash = NULL, attempts = v.column2, started_at = v.column3, "
+    "ended_at = v.column4, "
     "worker = v.column5 FROM (VALUES ",
     5,
     ") AS v WHERE jobs.id = v.column1",
@@ -133,6 +136,7 @@ class SqliteStore:
             ("trusted_schema", "OFF", 0),
             ("cell_size_check", "ON", 1),
             ("foreign_keys", "OFF", 0),
+            ("temp_store", "MEMORY", 2),  # each statement of many rows would make a file
         ):
             execute(f"PRAGMA {pragma} = {value}")
             (found,) = execute(f"PRAGMA {pragma}").fetchone()
@@ -179,11 +183,11 @@ class SqliteStore:
         self._writer.create_function("gearstore_hash", 2, _hash_of_row, deterministic=True)
         counts = execute("SELECT function_id, state, priority, jobs FROM counts WHERE jobs <> 0").fetchall()
         for function_id, state, priority, _ in counts:
-            if state == 0:
+            if state == QUEUED:
                 # Only jobs that were in memory have no hash, and those stand in front.
                 execute(
                     'UPDATE jobs SET unique_hash = gearstore_hash("unique", workload) WHERE id IN (SELECT id FROM jobs '
-                    "WHERE state = 0 AND function_id = ? AND priority = ? ORDER BY position LIMIT ?) "
+                    f"WHERE state = {QUEUED:d} AND function_id = ? AND priority = ? ORDER BY position LIMIT ?) "
                     "AND unique_hash IS NULL AND \"unique\" <> x''",
                     (function_id, priority, window + interrupted),
                 )
@@ -206,12 +210,12 @@ class SqliteStore:
     def _put_back(self, max_interruptions: int) -> tuple[int, int]:
         """Queue what ran when the server ended, in its old place; hold what was interrupted too often."""
         execute = self._writer.execute
-        execute("CREATE TEMP TABLE ran AS SELECT id FROM jobs WHERE state = 2")
+        execute(f"CREATE TEMP TABLE ran AS SELECT id FROM jobs WHERE state = {RUNNING:d}")
         for sign in (-1, 1):
             if sign == 1:
                 execute(
                     "UPDATE jobs SET interruptions = interruptions + 1, reason = CAST('interrupted' AS BLOB), "
-                    "state = iif(interruptions + 1 > ?, 3, 0) WHERE id IN (SELECT id FROM temp.ran)",
+                    f"state = iif(interruptions + 1 > ?, {HELD:d}, {QUEUED:d}) WHERE id IN (SELECT id FROM temp.ran)",
                     (max_interruptions,),
                 )
             execute(
@@ -221,7 +225,9 @@ class SqliteStore:
                 "ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs",
                 (sign,),
             )
-        (held,) = execute("SELECT count(*) FROM jobs WHERE state = 3 AND id IN (SELECT id FROM temp.ran)").fetchone()
+        (held,) = execute(
+            f"SELECT count(*) FROM jobs WHERE state = {HELD:d} AND id IN (SELECT id FROM temp.ran)"
+        ).fetchone()
         (ran,) = execute("SELECT count(*) FROM temp.ran").fetchone()
         execute("DROP TABLE temp.ran")
         return ran - held, held
@@ -375,14 +381,14 @@ class SqliteStore:
     async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
         """See `Store`."""
         return await self._page(
-            "state = 0 AND function_id = ? AND priority = ? AND position > ? ORDER BY position",
+            f"state = {QUEUED:d} AND function_id = ? AND priority = ? AND position > ? ORDER BY position",
             (function_id, priority, after),
             limit,
         )
 
     async def claim_delayed(self, after: tuple[int, int], limit: int) -> list[Record]:
         """See `Store`."""
-        return await self._page("state = 1 AND (run_at, id) > (?, ?) ORDER BY run_at, id", after, limit)
+        return await self._page(f"state = {DELAYED:d} AND (run_at, id) > (?, ?) ORDER BY run_at, id", after, limit)
 
     async def _page(self, condition: str, parameters: tuple[int, ...], limit: int) -> list[Record]:
         """Return the next rows, as many as memory can take."""
@@ -414,9 +420,7 @@ class SqliteStore:
         return _match(await self._rows(_LIVE, (unique_hash(key), function_id)), key)
 
 
-_LIVE = (
-    f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND unique_hash IS NOT NULL AND state < 2 AND function_id = ?"
-)
+_LIVE = f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND state IN ({QUEUED:d}, {DELAYED:d}) AND function_id = ?"
 
 
 @cache

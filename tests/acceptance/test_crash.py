@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.conftest import StartServer
 from tests.acceptance.servers import Server
-from tests.acceptance.wire import Connection, PacketType
+from tests.acceptance.wire import Connection, PacketType, request
 
 pytestmark = pytest.mark.gearstore_only  # gearmand keeps nothing on disk unless told, and then not all of it
 
@@ -31,45 +31,42 @@ def status_of(server: Server, handle: bytes) -> list[bytes]:
 
 
 def test_every_kind_of_background_job_comes_back_with_its_handle(server: Server) -> None:
+    high = submit(server, PacketType.SUBMIT_JOB_HIGH_BG, b"f", b"high", b"w")
+    low = submit(server, PacketType.SUBMIT_JOB_LOW_BG, b"f", b"low", b"w")
+    normal = {
+        submit(server, PacketType.SUBMIT_JOB_BG, b"f", unique, workload): (unique, workload)
+        for unique, workload in (
+            (b"no workload", b""),
+            (b"", b"empty unique"),
+            (b"", b"empty unique"),
+            (b"-", b"dash one"),
+            (b"-", b"dash two"),
+            (b"bytes", bytes(range(256))),
+            (b"the same unique", b"of f"),
+        )
+    }
+    past = submit(server, PacketType.SUBMIT_JOB_EPOCH, b"f", b"epoch in the past", b"1", b"w")
+    reduce = submit(server, PacketType.SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"reduce", b"the reducer", b"", b"w")
     in_future = b"%d" % (time.time() + 3600)
-    normal = [
-        (PacketType.SUBMIT_JOB_BG, b"f", b"no workload", b""),
-        (PacketType.SUBMIT_JOB_BG, b"f", b"", b"empty unique"),
-        (PacketType.SUBMIT_JOB_BG, b"f", b"", b"empty unique"),
-        (PacketType.SUBMIT_JOB_BG, b"f", b"-", b"dash one"),
-        (PacketType.SUBMIT_JOB_BG, b"f", b"-", b"dash two"),
-        (PacketType.SUBMIT_JOB_BG, b"f", b"bytes", bytes(range(256))),
-        (PacketType.SUBMIT_JOB_BG, b"f", b"the same unique", b"of f"),
-        (PacketType.SUBMIT_JOB_EPOCH, b"f", b"epoch in the past", b"1", b"workload"),
-        (PacketType.SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"reduce", b"the reducer", b"", b"workload"),
-    ]
-    low, high = (
-        [(PacketType.SUBMIT_JOB_LOW_BG, b"f", b"low", b"w")],
-        [(PacketType.SUBMIT_JOB_HIGH_BG, b"f", b"high", b"w")],
-    )
-    handles = [submit(server, *job) for job in low + normal + high]
+    future = submit(server, PacketType.SUBMIT_JOB_EPOCH, b"f", b"epoch in the future", in_future, b"w")
     other = submit(server, PacketType.SUBMIT_JOB_BG, b"g", b"the same unique", b"of g")
-    epoch = submit(server, PacketType.SUBMIT_JOB_EPOCH, b"f", b"epoch in the future", in_future, b"workload")
-    assert len({*handles, other, epoch}) == len(handles) + 2
+    assert len({high, low, *normal, past, reduce, future, other}) == 13
 
     server.kill9()
     server.restart()
 
-    assert server.status() == {"f": (len(handles) + 1, 0, 0), "g": (1, 0, 0)}
-    assert status_of(server, epoch) == [b"1", b"0", b"0", b"0"]
+    assert server.status() == {"f": (12, 0, 0), "g": (1, 0, 0)}
+    assert status_of(server, future) == [b"1", b"0", b"0", b"0"]
     with Connection(server.port) as worker:
-        worker.send(PacketType.CAN_DO, b"f")
-        in_order = zip(handles[-1:] + handles[1:-1] + handles[:1], high + normal + low, strict=True)
-        for handle, (packet_type, function, unique, *rest) in in_order:
-            worker.send(PacketType.GRAB_JOB_ALL)
-            if packet_type == PacketType.SUBMIT_REDUCE_JOB_BACKGROUND:
-                worker.expect(PacketType.JOB_ASSIGN_ALL, handle, function, unique, b"the reducer", rest[-1])
-            else:
-                worker.expect(PacketType.JOB_ASSIGN_UNIQ, handle, function, unique, rest[-1])
-        worker.send(PacketType.GRAB_JOB_ALL)
+        worker.send_bytes(request(PacketType.CAN_DO, b"f") + request(PacketType.GRAB_JOB_ALL) * 12)
+        worker.expect(PacketType.JOB_ASSIGN_UNIQ, high, b"f", b"high", b"w")
+        for handle, (unique, workload) in normal.items():
+            worker.expect(PacketType.JOB_ASSIGN_UNIQ, handle, b"f", unique, workload)
+        worker.expect(PacketType.JOB_ASSIGN_UNIQ, past, b"f", b"epoch in the past", b"w")
+        worker.expect(PacketType.JOB_ASSIGN_ALL, reduce, b"f", b"reduce", b"the reducer", b"w")
+        worker.expect(PacketType.JOB_ASSIGN_UNIQ, low, b"f", b"low", b"w")
         worker.expect(PacketType.NO_JOB)
-        worker.send(PacketType.CAN_DO, b"g")
-        worker.send(PacketType.GRAB_JOB_UNIQ)
+        worker.send_bytes(request(PacketType.CAN_DO, b"g") + request(PacketType.GRAB_JOB_UNIQ))
         worker.expect(PacketType.JOB_ASSIGN_UNIQ, other, b"g", b"the same unique", b"of g")
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -160,16 +161,16 @@ def test_twenty_kills_in_the_middle_of_work(server: Server) -> None:
     def start_workers(count: int) -> None:
         for _ in range(count):
             own = random.Random(chance.random())
-            peers.start(lambda connection, own=own: work_until_the_end(connection, ledger, own))
+            peers.start(partial(work_until_the_end, ledger=ledger, chance=own))
 
     for number in range(ROUNDS):
         for submitter in range(SUBMITTERS):
             name, own = b"%d-%d" % (number, submitter), random.Random(chance.random())
-            peers.start(lambda connection, n=name, own=own: submit_until_the_end(connection, ledger, own, n))
+            peers.start(partial(submit_until_the_end, ledger=ledger, chance=own, name=name))
         start_workers(WORKERS)
         acknowledged = len(ledger.acknowledged) + chance.randint(20, 250)
         ended = len(ledger.ended) + chance.randint(0, 50)
-        eventually(lambda a=acknowledged, e=ended: done(ledger, a, e), what=lambda: ledger.faults or "progress")
+        eventually(partial(done, ledger, acknowledged, ended), what=lambda: ledger.faults or "progress")
         server.kill9()
         peers.join()
         server.restart()

@@ -74,12 +74,15 @@ def test_pair(
         assert handle.startswith("H:")
         if language == "gearman-tool":
             handle = "-"  # the command that runs for a job is not told its handle
-        row = (handle, workload.hex())
-        eventually(lambda row=row: row in rows(running), what=lambda row=row: f"{row} in {running.lines}")
+        expect_row(running, handle, workload)
     shared_server.expect_status(function, 0, 0, 1)
 
 
-def rows(running: Running) -> list[tuple[str, str]]:
-    """Return the handle and the workload of each job that the worker printed."""
-    words = (line.split(" ") for line in running.lines)
-    return [(row[0], row[-1]) for row in words]
+def expect_row(running: Running, handle: str, workload: bytes) -> None:
+    """Wait until the worker has printed the handle and the workload of a job (and its unique, where it knows it)."""
+
+    def printed_row() -> bool:
+        rows = (line.split(" ") for line in running.lines)
+        return any((row[0], row[-1]) == (handle, workload.hex()) for row in rows)
+
+    eventually(printed_row, what=lambda: f"{handle} {workload!r} in {running.lines}")

@@ -17,8 +17,8 @@ class TestNodeGearman(LibraryTests):
     name = "node-gearman"
     background_suffix = b"\0"  # it ends the workload of a background job with a NUL of its own
     progress_of_worker = ("data part", "complete end")  # its workers know data and the end only
-    test_client_status = None
-    test_worker_exception = None
+    test_client_status = None  # type: ignore[assignment]
+    test_worker_exception = None  # type: ignore[assignment]
 
 
 class TestGearmanode(LibraryTests):
@@ -33,8 +33,10 @@ class TestAbraxas(LibraryTests):
     name = "abraxas"
     client_id = "abraxas-worker"
     progress_of_worker = ("status 25/100", "warning careful", "complete end")  # data only to a server of its own
-    test_client_status = None  # its getStatus() never calls back on today's Node
-    test_worker_fail = None  # it fails by exceptions only
+    # Its getStatus() never calls back on today's Node.
+    test_client_status = None  # type: ignore[assignment]
+    # It fails by exceptions only.
+    test_worker_fail = None  # type: ignore[assignment]
 
     @pytest.mark.gearstore_only  # its worker sends WORK_FAIL after WORK_EXCEPTION, and dies of gearmand's ERROR
     def test_worker_exception(self, calls: Calls) -> None:

@@ -1,6 +1,7 @@
 """Perl's Gearman::Client and Gearman::Worker, with the habits that gearmand does not bear well."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -264,8 +265,11 @@ def test_unregistered_functions(client: Client, worker: Worker, function: str, s
     def workers() -> list[int]:
         return [shared_server.status().get(f"{function}_{n}", (0, 0, 0))[2] for n in (1, 2, 3)]
 
+    def registered(wanted: list[int]) -> bool:
+        return workers() == wanted
+
     for wanted in ([1, 1, 1], [1, 0, 1], [0, 0, 0]):
-        eventually(lambda wanted=wanted: workers() == wanted, what=workers)
+        eventually(partial(registered, wanted), what=workers)
         if any(wanted):
             assert client(f"print ${{$client->do_task('{function}_1', 'w')}};") == ["done"]
 

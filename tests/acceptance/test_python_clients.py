@@ -24,8 +24,9 @@ class TestAiogear(LibraryTests):
     client_workloads = tuple(text for text in TEXTS if b"\0" not in text)  # it splits a result at every NUL
     worker_workloads = TEXTS  # it reads workloads as UTF-8
     progress_at_client = b"end"  # it drops WORK_DATA unless one waits for it
-    test_worker_progress = None
-    test_worker_fail = None  # its workers can only raise
+    test_worker_progress = None  # type: ignore[assignment]
+    # Its workers can only raise.
+    test_worker_fail = None  # type: ignore[assignment]
 
 
 class TestPython3Gearman(LibraryTests):
@@ -35,4 +36,5 @@ class TestPython3Gearman(LibraryTests):
     client_workloads = ASCII  # it counts characters where the header wants bytes
     worker_workloads = ASCII
     progress_at_client = b"end"  # it keeps WORK_DATA apart from the result
-    test_worker_exception = None  # it reports an exception as WORK_FAIL
+    # It reports an exception as WORK_FAIL.
+    test_worker_exception = None  # type: ignore[assignment]

@@ -31,10 +31,10 @@ CREATE TABLE jobs (
     id INTEGER PRIMARY KEY,  -- the number of the handle; never (function, unique), which clients repeat
     function_id INTEGER NOT NULL REFERENCES functions (id),
     priority INTEGER NOT NULL,             -- 0 high, 1 normal, 2 low
-    state INTEGER NOT NULL DEFAULT 0,      -- 0 queued, 1 delayed, 2 running, 3 held, 4 done, 5 failed, 6 cancelled
+    state INTEGER NOT NULL DEFAULT 0,      -- 0 queued, 1 done, 2 delayed, 3 running, 4 held, 5 failed, 6 cancelled
     position INTEGER NOT NULL,             -- place in the queue, from the same numbers as id
     "unique" BLOB NOT NULL DEFAULT x'',
-    unique_hash INTEGER,                   -- set only where memory does not know the job: see jobs_unique
+    unique_hash INTEGER,                   -- set only while memory may not know the job: see jobs_unique
     workload BLOB NOT NULL,
     checksum INTEGER NOT NULL,             -- CRC-32 of unique, reducer and workload
     reducer BLOB NOT NULL DEFAULT x'',
@@ -42,8 +42,9 @@ CREATE TABLE jobs (
     attempts INTEGER NOT NULL DEFAULT 0,       -- assignments that ended: done, failed, timed out, worker lost
     interruptions INTEGER NOT NULL DEFAULT 0,  -- assignments that the server's own end cut short
     created_at INTEGER NOT NULL,
-    started_at INTEGER NOT NULL DEFAULT 0,
-    ended_at INTEGER NOT NULL DEFAULT 0,
+    -- "not yet" takes as much room as a time, so that the row need not move when its job is done
+    started_at INTEGER NOT NULL DEFAULT 1000000000000,
+    ended_at INTEGER NOT NULL DEFAULT 1000000000000,
     worker BLOB NOT NULL DEFAULT x'',
     reason BLOB NOT NULL DEFAULT x'',
     error BLOB NOT NULL DEFAULT x'',
@@ -55,11 +56,11 @@ CREATE TABLE jobs (
 -- claim: the next jobs of a function and priority
 CREATE INDEX jobs_queued ON jobs (function_id, priority, position) WHERE state = 0;
 -- claim_delayed: the next jobs whose time comes
-CREATE INDEX jobs_delayed ON jobs (run_at, id) WHERE state = 1;
+CREATE INDEX jobs_delayed ON jobs (run_at, id) WHERE state = 2;
 -- recover: what ran when the server ended
-CREATE INDEX jobs_running ON jobs (id) WHERE state = 2;
+CREATE INDEX jobs_running ON jobs (id) WHERE state = 3;
 -- coalescing with a job that is on disk only. Empty while everything queued fits in memory, since an index over
 -- random values costs more than all the rest of a commit.
-CREATE INDEX jobs_unique ON jobs (unique_hash) WHERE unique_hash IS NOT NULL AND state < 2;
--- history: ended and held jobs by state and time
-CREATE INDEX jobs_ended ON jobs (state, ended_at) WHERE state > 2;
+CREATE INDEX jobs_unique ON jobs (unique_hash) WHERE unique_hash IS NOT NULL;
+-- jobs that an operator looks for: held, failed, cancelled. Not the done ones: they are nearly all the rows
+CREATE INDEX jobs_set_aside ON jobs (state, id) WHERE state > 3;
