@@ -250,6 +250,7 @@ class Engine:
             self._listen(existing, peer)
         self.refuse(job)
         job.handle = existing.handle  # what its JOB_CREATED, held back until now, names
+        job.stored_state = existing.stored_state
         if not existing.listeners and existing.place == ON_DISK:
             self.forget(existing)
 

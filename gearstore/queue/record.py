@@ -138,14 +138,11 @@ def recover(
 
 def retry(engine: Engine, function: Function, record: Record) -> Job:
     """Put an ended or held job back at the end of its queue: same handle, attempts kept. Raises QueueError."""
-    handle = engine.handle(record.id)
-    job = engine.jobs.get(handle) or load(engine, function, record)
-    key = coalescing_key(job.unique, job.workload)
-    other = function.uniques.get(key) if key else None
-    if other is not None and other is not job:
-        raise QueueError(b"REFUSED", b"its unique is queued again as %s" % other.handle)
-    if job.batch is not None:
+    job = engine.jobs.get(engine.handle(record.id))
+    if job is not None and job.batch is not None:
         raise QueueError(b"REFUSED", b"it is changing at this moment")
+    key = _refuse_twin(function, record, "queued again")
+    job = load(engine, function, record)
     job.move(RETRY)
     job.reason = Reason.RETRY
     job.run_at = job.ended_at = 0
@@ -160,9 +157,16 @@ def replay(engine: Engine, function: Function, record: Record) -> Job:
     """Submit a copy of an ended job: new handle, linked to the old one. Raises QueueError."""
     if record.state not in ENDED:
         raise QueueError(b"REFUSED", b"it is %s" % JobState(record.state).name.lower().encode())
-    job = engine.submit(
+    _refuse_twin(function, record, "queued")
+    return engine.submit(
         None, function.name, record.unique, record.workload, record.priority, True, 0, record.reducer, record.id
     )
-    if job.replay_of != record.id or job.batch is None:
-        raise QueueError(b"REFUSED", b"its unique is queued as %s" % job.handle)
-    return job
+
+
+def _refuse_twin(function: Function, record: Record, where: str) -> bytes:
+    """Raise QueueError if a job in memory has the same unique; return the coalescing key."""
+    key = coalescing_key(record.unique, record.workload)
+    other = function.uniques.get(key) if key else None
+    if other is not None and other.id != record.id:
+        raise QueueError(b"REFUSED", b"its unique is %s as %s" % (where.encode(), other.handle))
+    return key

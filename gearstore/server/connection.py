@@ -88,6 +88,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the hub; what was sent before the end still counts. The engine gives the worker's jobs to others."""
+        self.hub.set_time()
         while self.readable and not self.paused & BUSY:
             self.process()
         self.transport = None
@@ -128,7 +129,7 @@ class Connection(asyncio.Protocol):
     def process(self) -> None:
         """Handle up to PACKETS_PER_TURN packets; the rest when the others have had their turn."""
         self.readable = False
-        if self.paused & BUSY:
+        if self.paused & BUSY or self.transport is None:
             return
         packets, self.stash = self.stash or self.parser.take(PACKETS_PER_TURN), []
         if not self.handle(packets):
@@ -142,6 +143,8 @@ class Connection(asyncio.Protocol):
             self.hub.journal.paused[self] = None
         if len(self.waiting) > HELD_ANSWERS:
             self.pause(ANSWERS)
+        if self.paused & ENDING:
+            self.mark()  # it may be time to close
 
     def turn_over(self, more: bool) -> None:
         """Go on in the next turn; don't read more before this has been handled."""

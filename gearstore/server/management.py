@@ -388,6 +388,7 @@ async def replay_one(conn: Connection, handle: bytes, record: Record, dry_run: b
         if record.state not in ENDED:
             raise QueueError(b"REFUSED", b"it is %s" % state.encode())
         return line
+    await refuse_twin(conn, record)
     copy = replay(conn.engine, function, record)
     return {**line, "replay": text(copy.handle)}
 

@@ -84,16 +84,19 @@ async def _show_all(conn: Connection, with_handles: bool) -> None:
     engine = conn.engine
     live = {job.id: job for job in engine.jobs.values() if job.state in LIVE}
     async for record in conn.hub.live_records():
-        job = live.pop(record.id, None)
-        if job is not None or engine.handle(record.id) in engine.jobs:
-            if job is None:
-                continue
-            row: tuple[bytes | int, ...] = _job_row(job)
+        handle = engine.handle(record.id)
+        live.pop(record.id, None)
+        job = engine.jobs.get(handle)  # also one that was read back from disk a moment ago
+        if job is None:
+            row: tuple[bytes | int, ...] = (handle, record.attempts, 0, 1)
+        elif job.state in LIVE:
+            row = _job_row(job)
         else:
-            row = (engine.handle(record.id), record.attempts, 0, 1)
+            continue
         conn.reply(admin.table([row if with_handles else (record.unique,)])[:-2])
         await conn.drain()
-    conn.reply(admin.table(map(_job_row, live.values()) if with_handles else ([job.unique] for job in live.values())))
+    rest = [job for job in live.values() if job.state in LIVE]
+    conn.reply(admin.table(map(_job_row, rest) if with_handles else ([job.unique] for job in rest)))
 
 
 def cancel(conn: Connection, words: list[bytes]) -> bytes:

@@ -162,9 +162,10 @@ class Journal:
         batch, self.batch = self.batch, Batch()
         self.congested = False
         try:
-            await self._apply(batch)
-        except StoreFull:
-            await self._refuse(batch)
+            try:
+                await self._apply(batch)
+            except StoreFull:
+                await self._refuse(batch)
         except StoreError as error:
             self._closing = True
             self.on_failure(error)

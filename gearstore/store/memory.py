@@ -5,11 +5,11 @@ It can fail on command: while `full` is set `apply` raises StoreFull, while `bro
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from gearstore.errors import StoreError, StoreFull
-from gearstore.queue.job import DELAYED, DONE, HELD, QUEUED, RUNNING, coalescing_key
+from gearstore.queue.job import DELAYED, DONE, ENDED, HELD, QUEUED, RUNNING, coalescing_key
 from gearstore.queue.record import Record
 from gearstore.store.base import CLAIM_BYTES, Changes, Filter, Recovered, unique_hash
 
@@ -24,7 +24,9 @@ class MemoryStore:
     path: str | None = None
     warning = ""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int = 100_000) -> None:
+        self.keep = keep  # ended jobs; the oldest go first, or memory would fill with history
+        self.ended: deque[int] = deque()
         self.full = False
         self.broken = False
         self.records: dict[int, Record] = {}
@@ -91,6 +93,11 @@ class MemoryStore:
                 state=DONE, attempts=attempts, started_at=started_at, ended_at=ended_at, worker=worker
             )
         self.next_id = changes.next_id or self.next_id
+        self.ended += [row[0] for row in changes.done] + [row[0] for row in changes.changed if row[1] in ENDED]
+        while len(self.ended) > self.keep:
+            id = self.ended.popleft()
+            if id in self.records and self.records[id].state in ENDED:
+                del self.records[id]
         return found
 
     async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
