@@ -58,8 +58,7 @@ class Selection:
             yield base
             return
         for part in split(self.handles, LINE_LIMIT - len(json.dumps(base))):
-            # The server's default limit is meant for filters; who names handles wants them all.
-            yield base | {"handles": part, "limit": len(part)}
+            yield base | {"handles": part}
 
 
 def split(handles: Iterable[str], room: int) -> Iterator[list[str]]:

@@ -22,6 +22,8 @@ LISTED = 50
 def find(connection: Connection, selection: Selection, order: str) -> Iterator[Row]:
     """Yield the jobs of a selection."""
     for request in selection.requests(order=order):
+        if "handles" in request:  # the server's default limit is meant for filters
+            request["limit"] = len(request["handles"])
         yield from connection.manage("jobs", request)
 
 

@@ -242,13 +242,14 @@ class Engine:
     def looked_up(self, job: Job, existing: Job | None) -> None:
         """Finish a submit whose unique had to be looked up on disk: join the job found there, or go on alone."""
         if existing is None or existing.state not in LIVE:
-            if not job.background:
+            if job.state is QUEUED and not job.background:  # else its client has left meanwhile
                 job.function.enter(job)
                 self.wake(job.function)
             return
         for peer in job.listeners:
             self._listen(existing, peer)
-        self.refuse(job)
+        if job.state in LIVE:
+            self.refuse(job)
         job.handle = existing.handle  # what its JOB_CREATED, held back until now, names
         job.stored_state = existing.stored_state
         if not existing.listeners and existing.place == ON_DISK:

@@ -134,7 +134,7 @@ class Function:
             self.unspill(job.priority)
         elif job.place == VOLATILE:
             self.ready -= 1
-        else:
+        elif job.background:
             window.size -= 1
             window.bytes -= len(job.workload)
             self.ready -= job.place == WINDOW

@@ -67,7 +67,7 @@ def submitter(priority: int, background: bool) -> Handler:
 
     def submit_job(conn: Connection, args: list[bytes]) -> None:
         function, unique, workload = args
-        conn.created(conn.engine.submit(conn.peer, function, unique, workload, priority, background))
+        conn.created(conn.engine.submit(conn.peer, function, unique, workload, priority, background), background)
 
     return submit_job
 
@@ -78,7 +78,7 @@ def submit_job_epoch(conn: Connection, args: list[bytes]) -> None:
     seconds = int(epoch) if re.fullmatch(rb"[+-]?\d{1,18}", epoch) else 0 if not epoch else None
     if seconds is None or seconds > LAST_EPOCH:
         raise QueueError(b"INVALID_ARGUMENT", b"The time must be whole seconds since 1970, before the year 10000")
-    conn.created(conn.engine.submit(conn.peer, function, unique, workload, NORMAL, True, seconds * 1000))
+    conn.created(conn.engine.submit(conn.peer, function, unique, workload, NORMAL, True, seconds * 1000), True)
 
 
 def submit_job_sched(conn: Connection, args: list[bytes]) -> None:
@@ -89,7 +89,7 @@ def submit_job_sched(conn: Connection, args: list[bytes]) -> None:
     except ValueError as reason:
         raise QueueError(b"INVALID_ARGUMENT", str(reason).encode()) from None
     run_at = int(moment.timestamp() * 1000)
-    conn.created(conn.engine.submit(conn.peer, function, unique, workload, NORMAL, True, run_at))
+    conn.created(conn.engine.submit(conn.peer, function, unique, workload, NORMAL, True, run_at), True)
 
 
 def reduce_submitter(background: bool) -> Handler:
@@ -99,7 +99,9 @@ def reduce_submitter(background: bool) -> Handler:
         function, unique, reducer, _, workload = args
         if len(reducer) > 64:
             raise QueueError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
-        conn.created(conn.engine.submit(conn.peer, function, unique, workload, NORMAL, background, 0, reducer))
+        conn.created(
+            conn.engine.submit(conn.peer, function, unique, workload, NORMAL, background, 0, reducer), background
+        )
 
     return submit_reduce_job
 

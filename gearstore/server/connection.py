@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self.readable = False  # to be handled in this turn
         # Writing
         self.out: list[bytes] = []
-        self.waiting: deque[tuple[Batch | None, bytes | Job]] = deque()
+        self.waiting: deque[tuple[Batch | None, bytes | Job, bool]] = deque()  # batch, answer, must it be stored
         self.dirty = False
         self.drained: asyncio.Future[None] | None = None
 
@@ -130,6 +130,9 @@ class Connection(asyncio.Protocol):
         """Handle up to PACKETS_PER_TURN packets; the rest when the others have had their turn."""
         self.readable = False
         if self.paused & BUSY or self.transport is None:
+            return
+        if self.paused & WRITE:  # its answers are not read: no more of them
+            self.pause(TURN)
             return
         packets, self.stash = self.stash or self.parser.take(PACKETS_PER_TURN), []
         if not self.handle(packets):
@@ -226,6 +229,8 @@ class Connection(asyncio.Protocol):
         if self.drained is not None and not self.drained.done():
             self.drained.set_result(None)
         self.resume(WRITE)
+        if self.paused & TURN and not self.readable:
+            self.turn_over(True)
 
     async def drain(self) -> None:
         """Wait until the peer has read most of what was sent."""
@@ -245,7 +250,7 @@ class Connection(asyncio.Protocol):
     def reply(self, data: bytes) -> None:
         """Send after everything that this connection is still owed."""
         if self.waiting:
-            self.waiting.append((None, data))
+            self.waiting.append((None, data, False))
         else:
             self.out.append(data)
             if not self.dirty:
@@ -258,29 +263,29 @@ class Connection(asyncio.Protocol):
             if data:
                 self.reply(data)
             return
-        self.waiting.append((batch, data))
+        self.waiting.append((batch, data, False))
         batch.waiters[self] = None
 
-    def created(self, job: Job) -> None:
-        """Answer a submit with JOB_CREATED, once the job is durable if it must be."""
+    def created(self, job: Job, background: bool) -> None:
+        """Answer a submit with JOB_CREATED, a background one when the job is durable (ERROR if it can't be)."""
         batch = job.batch
         if batch is None:
             handle = job.handle
             self.reply(_CREATED[len(handle)] + handle)
         else:
-            self.waiting.append((batch, job))
+            self.waiting.append((batch, job, background))
             batch.waiters[self] = None
 
     def release(self) -> None:
         """Let go of answers whose batch is durable now."""
         waiting, out = self.waiting, self.out
         while waiting:
-            batch, item = waiting[0]
+            batch, item, background = waiting[0]
             is_bytes = type(item) is bytes
             if batch is not None and not batch.done and (is_bytes or not batch.refused):
                 break
             waiting.popleft()
-            out.append(item if is_bytes else _answer(item))  # type: ignore[arg-type]
+            out.append(item if is_bytes else _answer(item, background))  # type: ignore[arg-type]
         self.mark()
         if self.paused & (JOURNAL | ANSWERS):
             self.resume(JOURNAL | ANSWERS if len(waiting) <= HELD_ANSWERS else JOURNAL)
@@ -302,8 +307,8 @@ class Connection(asyncio.Protocol):
             transport.close()
 
 
-def _answer(job: Job) -> bytes:
+def _answer(job: Job, background: bool) -> bytes:
     """Return JOB_CREATED, or ERROR if the store did not take the job: refused means not stored."""
-    if job.background and job.stored_state < 0:
+    if background and job.stored_state < 0:
         return _NOT_STORED
     return _CREATED[len(job.handle)] + job.handle

@@ -90,13 +90,13 @@ class Hub:
 
     def enter(self, connection: Connection, family: int, peername: Any) -> None:
         """Take a new connection in."""
-        if family in (socket.AF_INET, socket.AF_INET6):
+        if family == socket.AF_UNIX:
+            connection.address = b"unix"
+            connection.local = True
+        elif peername:  # else it was reset before we had a look
             address = str(peername[0]).partition("%")[0]
             connection.address = address.encode()
             connection.local = ipaddress.ip_address(address).is_loopback
-        else:
-            connection.address = b"unix"
-            connection.local = True
         if self.config.manage_from == "any":
             connection.local = True
         self.connections[connection] = None

@@ -7,7 +7,6 @@ there until the list changes. Run it as `python -m tests.acceptance.install_clie
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def python_clients() -> Path:
     python = folder / "bin" / "python"
     if not installed(folder, PYTHON):
         shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
+        command(sys.executable, "-m", "venv", str(folder))
         command(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PYTHON)
         remember(folder, PYTHON)
     return python
