@@ -6,7 +6,7 @@ The server is asked first what it would do; the question to the user and the cha
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import typer
 
@@ -14,12 +14,12 @@ from . import output
 from .client import Connection, Row
 from .errors import CommandError, Refused, UsageError
 from .filters import Selection, takes_selection
-from .options import JSON, SERVER
+from .options import JSON, SERVER, option
 from .render import escaped
 
 SAMPLES = 3
-DRY_RUN: Any = typer.Option(False, "--dry-run", "-n", help="Change nothing; print how many jobs, and three of them.")
-YES: Any = typer.Option(False, "--yes", "-y", envvar="GEARSTORE_YES", help="Don't ask before more than one job.")
+DRY_RUN = option(False, "--dry-run", "-n", help="Change nothing; print how many jobs, and three of them.")
+YES = option(False, "--yes", "-y", envvar="GEARSTORE_YES", help="Don't ask before more than one job.")
 
 
 class Verb(NamedTuple):

@@ -10,10 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, List, Optional
 
-import typer
-
 from .client import Row, text_of
 from .errors import UsageError
+from .options import argument, option
 from .times import milliseconds, parse_past
 
 # A request line may be 65,536 bytes; this leaves room for the verb and its other keys.
@@ -79,8 +78,8 @@ def split(handles: Iterable[str], room: int) -> Iterator[list[str]]:
 def read_handles(arguments: Iterable[str]) -> list[str]:
     """Return the handles named; `-` stands for the first word of each line of standard input. Each comes once."""
     handles: dict[str, None] = {}
-    for argument in arguments:
-        lines = sys.stdin.buffer if argument == "-" else [os.fsencode(argument)]
+    for each in arguments:
+        lines = sys.stdin.buffer if each == "-" else [os.fsencode(each)]
         handles.update((text_of(words[0]), None) for line in lines if (words := line.split()))
     return list(handles)
 
@@ -96,22 +95,22 @@ def moment(argument: Optional[str]) -> Optional[int]:
 
 
 def select(
-    handles: List[str] = typer.Argument(None, metavar="[HANDLE...|-]", help="Jobs; - reads handles from input."),
-    function: Optional[str] = typer.Option(None, "--function", "-f", metavar="GLOB", help="Function, with * ? [...]."),
-    state: List[State] = typer.Option([], "--state", help="State; may be repeated."),
-    since: Optional[str] = typer.Option(
-        None, metavar="TIME", help="Submitted then or later: 2h, 14:00, date and time."
-    ),
-    until: Optional[str] = typer.Option(None, metavar="TIME", help="Submitted before then."),
-    error: Optional[str] = typer.Option(None, metavar="TEXT", help="Text contained in the error or the reason."),
-    unique: Optional[str] = typer.Option(None, metavar="TEXT", help="The client's unique, exactly."),
-    payload_match: Optional[str] = typer.Option(None, metavar="TEXT", help="Text contained in the workload."),
-    limit: Optional[int] = typer.Option(None, min=1, metavar="N", help="At most so many jobs."),
+    handles: List[str] = argument(None, help="Jobs; - reads handles from input."),
+    function: Optional[str] = option(None, "--function", "-f", metavar="GLOB", help="Function, with * ? [...]."),
+    state: List[State] = option([], "--state", help="State; may be repeated."),
+    since: Optional[str] = option(None, metavar="TIME", help="Submitted then or later: 2h, 14:00, date and time."),
+    until: Optional[str] = option(None, metavar="TIME", help="Submitted before then."),
+    error: Optional[str] = option(None, metavar="TEXT", help="Text contained in the error or the reason."),
+    unique: Optional[str] = option(None, metavar="TEXT", help="The client's unique, exactly."),
+    payload_match: Optional[str] = option(None, metavar="TEXT", help="Text contained in the workload."),
+    limit: Optional[int] = option(None, min=1, metavar="N", help="At most so many jobs."),
 ) -> Selection:
     """Return the selection that these options describe."""
     if handles and limit is not None:
         raise UsageError("--limit goes with filters; handles are already a choice")
     texts = {"function": function, "error": error, "unique": unique, "payload_match": payload_match}
+    if "" in texts.values():
+        raise UsageError("a filter is empty; leave it out, or say '*' if you mean all functions")
     filters: Row = {name: wire_text(value) for name, value in texts.items()}
     filters |= {"state": [each.value for each in state] or None, "since": moment(since), "until": moment(until)}
     named = read_handles(handles) if handles else None

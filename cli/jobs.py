@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import List
 
-import typer
-
 from . import output, render
 from .client import Connection, Row
 from .errors import CommandError, UsageError
 from .filters import Selection, read_handles, takes_selection
-from .options import JSON, SERVER
+from .options import JSON, SERVER, argument, option
 
 # How many jobs are listed unless --limit says otherwise; with named handles there is no limit.
 LISTED = 50
@@ -30,7 +28,7 @@ def find(connection: Connection, selection: Selection, order: str) -> Iterator[R
 @takes_selection
 def jobs(
     selection: Selection,
-    oldest: bool = typer.Option(False, "--oldest", help="Oldest first; else newest first."),
+    oldest: bool = option(False, "--oldest", help="Oldest first; else newest first."),
     as_json: bool = JSON,
     server: str = SERVER,
 ) -> None:
@@ -70,9 +68,9 @@ def print_jobs(found: Iterator[Row], as_json: bool) -> int:
 
 
 def show(
-    handles: List[str] = typer.Argument(..., metavar="HANDLE...|-", help="Jobs; - reads handles from input."),
-    payload: bool = typer.Option(False, "--payload", "--workload", help="Print the workload of one job, as it is."),
-    result: bool = typer.Option(False, "--result", help="Print the result of one job, as it is."),
+    handles: List[str] = argument(..., help="Jobs; - reads handles from input."),
+    payload: bool = option(False, "--payload", "--workload", help="Print the workload of one job, as it is."),
+    result: bool = option(False, "--result", help="Print the result of one job, as it is."),
     as_json: bool = JSON,
     server: str = SERVER,
 ) -> None:

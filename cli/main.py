@@ -3,6 +3,7 @@
 Whatever goes wrong becomes one line on standard error and an exit code here, in one place (see errors.py).
 """
 
+import inspect
 import sys
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from . import output
 from .change import cancel, replay, retry
 from .errors import CommandError, UsageError
 from .jobs import jobs, show
+from .options import option
 from .serve import serve
 from .status import status, workers
 from .submit import submit
@@ -38,10 +40,18 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "cancel": cancel,
     "retry": retry,
     "replay": replay,
+    "work": work,
 }
+
+
+def help_of(command: Callable[..., None]) -> str:
+    """Return a command's docstring with each paragraph on one line: not every Typer fills paragraphs itself."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
+
+
 for name, command in COMMANDS.items():
-    app.command(name)(command)
-app.command("work", cls=WorkCommand)(work)
+    app.command(name, help=help_of(command), cls=WorkCommand if command is work else None)(command)
 
 
 def print_version(wanted: bool) -> None:
@@ -53,9 +63,7 @@ def print_version(wanted: bool) -> None:
 
 @app.callback()
 def gearstore(
-    version: bool = typer.Option(
-        False, "--version", "-V", callback=print_version, is_eager=True, help="Print the version."
-    ),
+    version: bool = option(False, "--version", "-V", callback=print_version, is_eager=True, help="Print the version."),
 ) -> None:
     """A Gearman job server that loses nothing, and the tools to use it.
 
@@ -73,7 +81,7 @@ def main() -> None:
 def run() -> int:
     """Run the command line and return its exit code."""
     try:
-        return app(standalone_mode=False) or 0
+        return app(prog_name="gearstore", standalone_mode=False) or 0
     except CommandError as error:
         if str(error):
             output.say(str(error))

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .client import Row
 
 if TYPE_CHECKING:
+    from rich.console import OverflowMethod
     from rich.table import Table
+    from rich.text import Text
 
 NOTHING = "-"
 REASONS = {
@@ -29,12 +31,16 @@ AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 class Column(NamedTuple):
-    """One column: its title, the key of the value, and how the value becomes text (given the present as well)."""
+    """One column: its title, the key of the value, and how the value becomes text (given the present as well).
+
+    Where a table is too wide, columns with an overflow give way: they are folded ("fold") or cut ("ellipsis").
+    """
 
     title: str
     key: str
     cell: Callable[[Any, int], str]
     right: bool = False
+    overflow: "OverflowMethod | None" = None
 
 
 def escaped(text: str) -> str:
@@ -104,7 +110,7 @@ def yes_no(value: bool, now: int) -> str:
 
 
 STATUS = (
-    Column("FUNCTION", "function", plain),
+    Column("FUNCTION", "function", plain, overflow="fold"),
     Column("QUEUED", "queued", plain, right=True),
     Column("RUNNING", "running", plain, right=True),
     Column("WORKERS", "workers", plain, right=True),
@@ -117,19 +123,19 @@ STATUS = (
 WORKERS = (
     Column("FD", "fd", plain, right=True),
     Column("ADDRESS", "address", plain),
-    Column("ID", "client_id", plain),
-    Column("FUNCTIONS", "functions", names),
+    Column("ID", "client_id", plain, overflow="fold"),
+    Column("FUNCTIONS", "functions", names, overflow="fold"),
     Column("ASLEEP", "asleep", yes_no),
-    Column("JOBS", "jobs", occupation),
+    Column("JOBS", "jobs", occupation, overflow="fold"),
 )
 JOBS = (
     Column("HANDLE", "handle", plain),
-    Column("FUNCTION", "function", plain),
+    Column("FUNCTION", "function", plain, overflow="fold"),
     Column("STATE", "state", plain),
     Column("AGE", "created_at", age, right=True),
     Column("TRIES", "attempts", plain, right=True),
     Column("REASON", "reason", plain),
-    Column("WORKLOAD", "preview", plain),
+    Column("WORKLOAD", "preview", plain, overflow="ellipsis"),
 )
 JOB_LINES = (
     Column("handle", "handle", plain),
@@ -148,18 +154,22 @@ def table(columns: Iterable[Column], rows: Sequence[Row], now: int) -> "Table":
     """Return a Rich table of the columns that the rows have: a plain gearmand tells less than gearstore."""
     # Loaded here, so that scripts, whose output is no terminal, don't wait for it.
     from rich.table import Table
-    from rich.text import Text
 
     shown = [column for column in columns if not rows or column.key in rows[0]]
     result = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(shown):
-        last = index == len(shown) - 1
-        overflow: Any = "ellipsis" if last else "fold"
-        result.add_column(column.title, justify="right" if column.right else "left", no_wrap=last, overflow=overflow)
+    for column in shown:
+        result.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.overflow)
     for row in rows:
         style = STYLES.get(str(row.get("state")), "")
-        result.add_row(*(Text(column.cell(row[column.key], now), style) for column in shown))
+        result.add_row(*(cell_text(column, column.cell(row[column.key], now), style) for column in shown))
     return result
+
+
+def cell_text(column: Column, content: str, style: str) -> "Text":
+    """Return the content of a cell; as Text, because in a str Rich would look for markup."""
+    from rich.text import Text
+
+    return Text(content, style, overflow=column.overflow, no_wrap=column.overflow == "ellipsis")
 
 
 def line(columns: Iterable[Column], row: Row, now: int) -> str:
@@ -211,10 +221,19 @@ def error_words(job: Row, now: int) -> str:
     return f"\n{'':12}".join(map(escaped, (job["error"] or "").splitlines()))
 
 
+def size_words(size: int) -> str:
+    """Return a number of bytes."""
+    return "empty" if not size else "1 byte" if size == 1 else f"{size} bytes"
+
+
 def workload_words(job: Row, now: int) -> str:
     """Return size and beginning of the workload."""
-    size, preview = job["size"], escaped(job["preview"] or "")
-    return f"{size} bytes: {preview}" if size else "empty"
+    return size_words(job["size"]) + (f": {escaped(job['preview'])}" if job["preview"] else "")
+
+
+def result_words(job: Row, now: int) -> str:
+    """Return the size of the result of a job that may have one."""
+    return size_words(job["result_size"]) if job["result_size"] or job["state"] == "done" else ""
 
 
 FACTS: dict[str, Callable[[Row, int], str]] = {
@@ -233,6 +252,6 @@ FACTS: dict[str, Callable[[Row, int], str]] = {
     "progress": lambda job, now: f"{job['numerator']}/{job['denominator']}" if job["denominator"] else "",
     "error": error_words,
     "workload": workload_words,
-    "result": lambda job, now: f"{job['result_size']} bytes" if job["result_size"] is not None else "",
+    "result": result_words,
     "replay of": lambda job, now: escaped(job["replay_of"] or ""),
 }

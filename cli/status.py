@@ -6,14 +6,12 @@ Both work with a plain gearmand as well, with the columns that its text protocol
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from . import output, render
 from .client import Connection, Row, text_of
 from .errors import NotGearstore, Unreachable, UsageError
-from .options import JSON, SERVER
+from .options import JSON, SERVER, argument, option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,8 +84,8 @@ def watch_table(report: Report, server: str, seconds: float) -> None:
 
 
 def status(
-    watch: bool = typer.Option(False, "--watch", "-w", help="Go on until Ctrl-C, every SECONDS."),
-    seconds: float = typer.Argument(None, metavar="[SECONDS]", min=0.1, help="Pause for --watch (default: 2)."),
+    watch: bool = option(False, "--watch", "-w", help="Go on until Ctrl-C, every SECONDS."),
+    seconds: Optional[float] = argument(None, min=0.1, help="Pause for --watch (default: 2)."),
     as_json: bool = JSON,
     server: str = SERVER,
 ) -> None:

@@ -8,8 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Optional
 
-import typer
-
 from gearstore.protocol.packets import (
     ERROR,
     JOB_CREATED,
@@ -33,7 +31,7 @@ from gearstore.protocol.packets import (
 from . import output
 from .client import Connection, text_of
 from .errors import CommandError, Refused, UsageError
-from .options import SERVER
+from .options import SERVER, argument, option
 from .times import parse_duration, parse_future
 
 
@@ -61,15 +59,15 @@ PIPELINE_BYTES = 1 << 20
 
 
 def submit(
-    function: str = typer.Argument(..., metavar="FUNCTION", help="The function that workers have registered."),
-    workload: Optional[str] = typer.Argument(None, metavar="[WORKLOAD|-]", help="The workload; - reads it from input."),
-    file: Optional[Path] = typer.Option(None, "--file", metavar="FILE", help="Read the workload from a file."),
-    unique: str = typer.Option("", "--unique", "-u", help="Equal uniques of a function become one job."),
-    priority: Priority = typer.Option(Priority.NORMAL, "--priority", "-p", envvar="GEARSTORE_PRIORITY"),
-    delay: Optional[str] = typer.Option(None, "--in", metavar="DURATION", help="Run it later: 90s, 10m, 1h30m, 2d."),
-    at: Optional[str] = typer.Option(None, "--at", metavar="TIME", help="Run it then: 14:00, '2026-12-01 08:00', ISO."),
-    wait: bool = typer.Option(False, "--wait", help="Wait for the result and print it; the job is not stored."),
-    count: int = typer.Option(1, "--count", "-n", min=1, metavar="N", help="Submit so many copies."),
+    function: str = argument(..., help="The function that workers have registered."),
+    workload: Optional[str] = argument(None, help="The workload; - reads it from input."),
+    file: Optional[Path] = option(None, "--file", metavar="FILE", help="Read the workload from a file."),
+    unique: str = option("", "--unique", "-u", help="Equal uniques of a function become one job."),
+    priority: Priority = option(Priority.NORMAL, "--priority", "-p", envvar="GEARSTORE_PRIORITY", help="Priority."),
+    delay: Optional[str] = option(None, "--in", metavar="DURATION", help="Run it later: 90s, 10m, 1h30m, 2d."),
+    at: Optional[str] = option(None, "--at", metavar="TIME", help="Run it then: 14:00, '2026-12-01 08:00', ISO."),
+    wait: bool = option(False, "--wait", help="Wait for the result and print it; the job is not stored."),
+    count: int = option(1, "--count", "-n", min=1, metavar="N", help="Submit so many copies."),
     server: str = SERVER,
 ) -> None:
     """Submit a background job and print its handle, which means that the job is on disk.

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, List, Optional
 
-import typer
 from typer.core import TyperCommand
 
 from gearstore.protocol.packets import (
@@ -40,7 +39,7 @@ from . import output
 from .child import Child, Job
 from .client import Connection, address_of, text_of
 from .errors import Unreachable, UsageError
-from .options import SERVER
+from .options import SERVER, argument, option
 
 ERROR_TAIL = 2000
 FIRST_PAUSE = 0.5
@@ -55,6 +54,10 @@ class WorkCommand(TyperCommand):
         if "--" in args:
             args.insert(args.index("--"), "--")
         return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> List[str]:
+        """Return what the usage line says after the name."""
+        return ["[OPTIONS]", "FUNCTION... -- COMMAND [ARG...]"]
 
 
 class Stop:
@@ -220,14 +223,10 @@ def end_by_signals(stop: Stop, slots: Sequence[Slot]) -> None:
 
 
 def work(
-    arguments: List[str] = typer.Argument(
-        ...,
-        metavar="FUNCTION... -- COMMAND [ARG...]",
-        help="Functions to work on, and the command to run for each job.",
-    ),
-    parallel: int = typer.Option(1, "--parallel", "-j", min=1, envvar="GEARSTORE_PARALLEL", help="Jobs at a time."),
-    count: Optional[int] = typer.Option(None, "--count", "-c", min=1, metavar="N", help="End after so many jobs."),
-    timeout: Optional[float] = typer.Option(
+    arguments: List[str] = argument(..., help="Functions, --, and the command to run for each job."),
+    parallel: int = option(1, "--parallel", "-j", min=1, envvar="GEARSTORE_PARALLEL", help="Jobs at a time."),
+    count: Optional[int] = option(None, "--count", "-c", min=1, metavar="N", help="End after so many jobs."),
+    timeout: Optional[float] = option(
         None, min=0.001, metavar="SECONDS", envvar="GEARSTORE_WORK_TIMEOUT", help="Kill a command that takes longer."
     ),
     server: str = SERVER,

@@ -10,7 +10,6 @@ A background job becomes visible to workers when `stored` is called for it, afte
 from __future__ import annotations
 
 from itertools import islice
-from typing import Protocol
 
 from gearstore.errors import QueueError
 from gearstore.queue.deadlines import Deadlines
@@ -22,10 +21,8 @@ from gearstore.queue.job import (
     DUE,
     FAIL,
     GRAB,
-    HELD,
     HOLD,
     LIVE,
-    MAX_FUNCTION,
     MAX_UNIQUE,
     NOWHERE,
     ON_DISK,
@@ -37,36 +34,19 @@ from gearstore.queue.job import (
     Reason,
     coalescing_key,
 )
+from gearstore.queue.names import Names
 from gearstore.queue.peer import Peer
+from gearstore.queue.ports import Journal, Outbox
 
 MIN_TIMEOUT = 1000  # milliseconds; as in gearmand, since many users pass seconds
 MAX_DELAYED = 65536  # delayed jobs held in memory
-HANDLE_DIGITS = 12  # fixed width: newer libgearman matches handles by prefix
 
 UNIQUE_TOO_LARGE = QueueError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
-FUNCTION_TOO_LARGE = QueueError(b"ARGUMENT_TOO_LARGE", b"Function name too large")
 QUEUE_FULL = QueueError(b"QUEUE_ERROR", b"Job queue is full")
 DRAINING = QueueError(b"QUEUE_ERROR", b"The server is shutting down")
-NO_NUMBERS = QueueError(b"QUEUE_ERROR", b"The store cannot reserve job handles")
 
 
-class Journal(Protocol):
-    """What the engine asks of durability. Each verb may be called again for a job; the newest state counts."""
-
-    def add(self, job: Job) -> None: ...
-    def change(self, job: Job) -> None: ...
-    def assigned(self, job: Job) -> None: ...
-    def look_up(self, job: Job) -> None: ...
-
-
-class Outbox(Protocol):
-    """What the engine has others told."""
-
-    def wake(self, peer: Peer) -> None: ...
-    def failed(self, job: Job) -> None: ...
-
-
-class Engine:
+class Engine(Names):
     """All queues of one server."""
 
     def __init__(
@@ -80,16 +60,15 @@ class Engine:
         round_robin: bool = False,
         global_priority: bool = False,
     ) -> None:
+        super().__init__(window)
         self.journal = journal
         self.outbox = outbox
-        self.window = window
         self.job_retries = job_retries  # total attempts of a job whose workers go away or time out, 0: no limit
         self.worker_wakeup = worker_wakeup
         self.round_robin = round_robin
         self.now = 0
         self.monotonic = 0
         self.draining = False
-        self.functions: dict[bytes, Function] = {}
         self.jobs: dict[bytes, Job] = {}  # by handle: jobs in memory, ended ones until that is durable
         self.delayed: Deadlines[Job] = Deadlines()
         self.delayed_on_disk = 0
@@ -97,49 +76,11 @@ class Engine:
         self.delayed_from = (0, 0)  # (run_at, id): delayed jobs on disk come after it
         self.timeouts: Deadlines[Job] = Deadlines()
         self.hungry: list[tuple[Function, int]] = []  # windows that want spilled jobs read back
-        self.prefixes: list[tuple[int, bytes]] = [(0, b"H:localhost:")]  # (first id, prefix of handles from it on)
-        self.next_id = 1
-        self.ids_until = 1 << 40  # ids below it are durably reserved
-        self.next_function_id = 1
         self.set_priority_scope(global_priority)
 
     def set_priority_scope(self, over_all: bool) -> None:
         """Compare priorities over all functions of a worker (gearmand 2) or inside one function (gearmand 1.1)."""
         self.take = self._take_global if over_all else self._take
-
-    # Names and numbers
-
-    def function(self, name: bytes) -> Function:
-        """Return the function of that name; the first mention makes it."""
-        function = self.functions.get(name)
-        if function is None:
-            if len(name) > MAX_FUNCTION:
-                raise FUNCTION_TOO_LARGE
-            function = self.functions[name] = Function(self.next_function_id, name, self.window)
-            self.next_function_id += 1
-        function.listed = True
-        return function
-
-    def handle(self, id: int) -> bytes:
-        """Return the handle of a job number; it never changes, even if the host's name does."""
-        prefix = self.prefixes[-1][1]
-        if id < self.prefixes[-1][0]:
-            prefix = next(text for first, text in reversed(self.prefixes) if first <= id)
-        return b"%s%012d" % (prefix, id)
-
-    def number(self, handle: bytes) -> int | None:
-        """Return the job number of a handle, None if it can't be one of ours."""
-        digits = handle.rpartition(b":")[2]
-        if len(digits) < HANDLE_DIGITS or not digits.isdigit() or int(digits) >= self.next_id:
-            return None
-        return int(digits) if self.handle(int(digits)) == handle else None
-
-    def _next_number(self) -> int:
-        number = self.next_id
-        if number >= self.ids_until:
-            raise NO_NUMBERS
-        self.next_id = number + 1
-        return number
 
     # Clients
 
@@ -176,7 +117,7 @@ class Engine:
         limit = function.limits[priority]
         if limit and function.total >= limit:
             raise QUEUE_FULL
-        id = self._next_number()
+        id = self.next_number()
         handle = b"%s%012d" % (self.prefixes[-1][1], id)
         job = Job(id, handle, function, unique, workload, priority, self.now, background)
         if reducer:
@@ -252,8 +193,10 @@ class Engine:
             self.refuse(job)
         job.handle = existing.handle  # what its JOB_CREATED, held back until now, names
         job.stored_state = existing.stored_state
-        if not existing.listeners and existing.place == ON_DISK:
+        if existing.place == ON_DISK and not existing.listeners:
             self.forget(existing)
+        else:
+            existing.function.uniques[existing.key] = existing  # the new job had taken its place
 
     def refuse(self, job: Job) -> None:
         """Undo a submit that the store did not take; a foreground job that was to be stored stays foreground."""
@@ -434,7 +377,7 @@ class Engine:
 
     def requeue(self, job: Job) -> None:
         """Put a job that comes back at the end of its priority: one that kills workers must not block the others."""
-        job.position = self._next_number()
+        job.position = self.next_number()
         function = job.function
         if job.background:
             function.reserve(job)
@@ -523,16 +466,6 @@ class Engine:
         job.function.withdraw(job)
         job.reason = Reason.DAMAGED
         self.journal.change(job)
-
-    def drop(self, name: bytes) -> bool | None:
-        """Forget a function; None if there is none, False if it has workers or jobs."""
-        function = self.functions.get(name)
-        if function is None or not function.listed:
-            return None
-        if function.workers or function.total or function.states[HELD]:
-            return False
-        function.listed = False  # its history stays
-        return True
 
     def tick(self) -> None:
         """Do what is due."""

@@ -140,10 +140,10 @@ class Server:
         self.process.kill()
         self.process.wait(END)
 
-    def terminate(self) -> int:
+    def terminate(self, within: float = END) -> int:
         """Send SIGTERM and return the exit code."""
         self.signal(signal.SIGTERM)
-        return self.wait()
+        return self.wait(within)
 
     def wait(self, within: float = END) -> int:
         """Return the exit code once the process has ended."""

@@ -1,0 +1,67 @@
+"""Functions by name, and the numbers of jobs and their handles."""
+
+from __future__ import annotations
+
+from gearstore.errors import QueueError
+from gearstore.queue.functions import Function
+from gearstore.queue.job import HELD, MAX_FUNCTION
+
+HANDLE_DIGITS = 12  # fixed width: newer libgearman matches handles by prefix
+
+FUNCTION_TOO_LARGE = QueueError(b"ARGUMENT_TOO_LARGE", b"Function name too large")
+NO_NUMBERS = QueueError(b"QUEUE_ERROR", b"The store cannot reserve job handles")
+
+
+class Names:
+    """The part of the engine that gives names to things."""
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.functions: dict[bytes, Function] = {}
+        self.next_function_id = 1
+        self.prefixes: list[tuple[int, bytes]] = [(0, b"H:localhost:")]  # (first id, prefix of handles from it on)
+        self.next_id = 1
+        self.ids_until = 1 << 40  # ids below it are durably reserved
+
+    def function(self, name: bytes) -> Function:
+        """Return the function of that name; the first mention makes it."""
+        function = self.functions.get(name)
+        if function is None:
+            if len(name) > MAX_FUNCTION:
+                raise FUNCTION_TOO_LARGE
+            function = self.functions[name] = Function(self.next_function_id, name, self.window)
+            self.next_function_id += 1
+        function.listed = True
+        return function
+
+    def handle(self, id: int) -> bytes:
+        """Return the handle of a job number; it never changes, even if the host's name does."""
+        prefix = self.prefixes[-1][1]
+        if id < self.prefixes[-1][0]:
+            prefix = next(text for first, text in reversed(self.prefixes) if first <= id)
+        return b"%s%012d" % (prefix, id)
+
+    def number(self, handle: bytes) -> int | None:
+        """Return the job number of a handle, None if it can't be one of ours."""
+        digits = handle.rpartition(b":")[2]
+        if len(digits) < HANDLE_DIGITS or not digits.isdigit() or int(digits) >= self.next_id:
+            return None
+        return int(digits) if self.handle(int(digits)) == handle else None
+
+    def next_number(self) -> int:
+        """Draw the next number, for a job or for a place at the end of a queue."""
+        number = self.next_id
+        if number >= self.ids_until:
+            raise NO_NUMBERS
+        self.next_id = number + 1
+        return number
+
+    def drop(self, name: bytes) -> bool | None:
+        """Forget a function; None if there is none, False if it has workers or jobs."""
+        function = self.functions.get(name)
+        if function is None or not function.listed:
+            return None
+        if function.workers or function.total or function.states[HELD]:
+            return False
+        function.listed = False  # its history stays
+        return True

@@ -1,0 +1,181 @@
+"""Fixtures of the command line's tests: real servers, and the command as a process against each."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gearstore_cli.client import Connection
+
+from gearstore.protocol.packets import CAN_DO, ECHO_REQ, GRAB_JOB_UNIQ, SET_CLIENT_ID, request
+from tests.acceptance.servers import HOST, Running, Server, clean_environment, eventually, run
+
+COMMAND = [sys.executable, "-m", "gearstore_cli"]
+
+
+class Result:
+    """What a command printed and how it ended."""
+
+    def __init__(self, code: int, output: bytes, errors: bytes) -> None:
+        self.code = code
+        self.bytes = output
+        self.output = output.decode("utf-8", "surrogateescape")
+        self.lines = self.output.splitlines()
+        self.errors = errors.decode("utf-8", "backslashreplace")
+
+    def __repr__(self) -> str:
+        return f"<exit code {self.code}, {self.bytes!r}, {self.errors!r}>"
+
+
+class Cli:
+    """The `gearstore` command against one server."""
+
+    def __init__(self, server: Server, directory: Path) -> None:
+        self.server = server
+        self.address = f"{HOST}:{server.port}"
+        self.environment = {"GEARSTORE_SERVER": self.address, "COLUMNS": "120", "TERM": "xterm"}
+        self.directory = directory
+        self.started: list[Running] = []
+
+    def __call__(self, *arguments: str, given: bytes = b"") -> Result:
+        """Run a command to its end, between pipes."""
+        done = run([*COMMAND, *arguments], given, environment=self.environment)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def printed(self, *arguments: str, given: bytes = b"") -> list[str]:
+        """Run a command that must succeed and return the lines that it printed."""
+        result = self(*arguments, given=given)
+        assert result.code == 0, result
+        return result.lines
+
+    def spawn(self, *arguments: str) -> Running:
+        """Start a command in the background."""
+        name = f"command{len(self.started)}"
+        self.started.append(Running([*COMMAND, *arguments], self.directory, name, self.environment))
+        return self.started[-1]
+
+    def on_terminal(self, *arguments: str, typed: str = "", when: str = "") -> Result:
+        """Run a command on a terminal, where `typed` is typed once `when` has been shown; return all that it showed."""
+        master, slave = pty.openpty()
+        environment = clean_environment() | self.environment
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
+            preexec_fn=take_terminal,
+        )  # fmt: skip
+        os.close(slave)
+        shown = b""
+        try:
+            while data := read_terminal(master):
+                shown += data
+                if typed and when.encode() in shown:
+                    os.write(master, typed.encode())
+                    typed = ""
+            return Result(process.wait(30), shown.replace(b"\r\n", b"\n"), b"")
+        finally:
+            os.close(master)
+            process.kill()
+            process.wait(10)
+
+
+def take_terminal() -> None:
+    """Make standard input the controlling terminal, so that Ctrl-C becomes a signal."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def read_terminal(master: int) -> bytes:
+    """Return what a terminal shows next, nothing when its last process is gone."""
+    try:
+        return os.read(master, 65536)
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One gearstore for a module, whose tests use functions of their own."""
+    running = Server(tmp_path_factory.mktemp("gearstore"), "gearstore")
+    yield running
+    running.process.kill()
+
+
+@pytest.fixture(scope="module")
+def gearmand_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One plain gearmand for a module."""
+    running = Server(tmp_path_factory.mktemp("gearmand"), "gearmand")
+    yield running
+    running.process.kill()
+
+
+def command_against(server: Server, directory: Path) -> Iterator[Cli]:
+    """Yield the command against a server and end what it has started."""
+    cli = Cli(server, directory)
+    yield cli
+    for process in cli.started:
+        process.kill()
+
+
+@pytest.fixture
+def gearstore(server: Server, tmp_path: Path) -> Iterator[Cli]:
+    """The command against gearstore."""
+    yield from command_against(server, tmp_path)
+
+
+@pytest.fixture
+def gearmand(gearmand_server: Server, tmp_path: Path) -> Iterator[Cli]:
+    """The command against a plain gearmand."""
+    yield from command_against(gearmand_server, tmp_path)
+
+
+@pytest.fixture(params=["gearstore", "gearmand"])
+def either(request: pytest.FixtureRequest) -> Cli:
+    """The command against gearstore, then against gearmand."""
+    found: Cli = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def function(request: pytest.FixtureRequest) -> str:
+    """A function name that no other test of the module uses."""
+    return "".join(letter if letter.isalnum() else "_" for letter in request.node.name)
+
+
+class Worker:
+    """A worker that does what the test says."""
+
+    def __init__(self, address: str, function: str) -> None:
+        self.connection = Connection(address)
+        self.connection.send(request(SET_CLIENT_ID, b"by-hand") + request(CAN_DO, function.encode()))
+
+    def grab(self) -> list[bytes]:
+        """Wait for a job and return its handle, function, unique and workload."""
+
+        def grabbed() -> list[bytes]:
+            self.connection.send(request(GRAB_JOB_UNIQ))
+            return self.connection.receive()[1]
+
+        return eventually(lambda: [piece for piece in [grabbed()] if len(piece) == 4], what="a job")[0]
+
+    def report(self, kind: int, *arguments: bytes) -> None:
+        """Send a packet about a job and wait until the server has taken it."""
+        self.connection.send(request(kind, *arguments) + request(ECHO_REQ))
+        self.connection.receive()
+
+
+@pytest.fixture
+def worker() -> Iterator[Callable[[Cli, str], Worker]]:
+    """Connect workers that do what the test says."""
+    workers: list[Worker] = []
+
+    def connect(cli: Cli, function: str) -> Worker:
+        workers.append(Worker(cli.address, function))
+        return workers[-1]
+
+    yield connect
+    for each in workers:
+        each.connection.close()
