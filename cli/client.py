@@ -186,15 +186,22 @@ def address_of(server: str) -> Address:
 def open_socket(address: Address) -> socket.socket:
     """Return a connected socket without a time limit."""
     if address.path:
-        unix = socket.socket(socket.AF_UNIX)
-        unix.settimeout(CONNECT_TIMEOUT)
-        unix.connect(address.path)
-        unix.settimeout(None)
-        return unix
+        return open_unix_socket(address.path)
     connected = socket.create_connection((address.host or "127.0.0.1", address.port), CONNECT_TIMEOUT)
     connected.settimeout(None)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE.items():
         connected.setsockopt(socket.IPPROTO_TCP, option, value)
+    return connected
+
+
+def open_unix_socket(path: str) -> socket.socket:
+    """Return a socket connected to a path."""
+    connected = socket.socket(socket.AF_UNIX)
+    try:
+        connected.connect(path)
+    except OSError:
+        connected.close()
+        raise
     return connected

@@ -39,11 +39,13 @@ from gearstore.queue.peer import Peer
 from gearstore.queue.ports import Journal, Outbox
 
 MIN_TIMEOUT = 1000  # milliseconds; as in gearmand, since many users pass seconds
+SPARE_NUMBERS = 100_000  # reserved numbers that submits leave for jobs that come back to their queue
 MAX_DELAYED = 65536  # delayed jobs held in memory
 
-UNIQUE_TOO_LARGE = QueueError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
-QUEUE_FULL = QueueError(b"QUEUE_ERROR", b"Job queue is full")
-DRAINING = QueueError(b"QUEUE_ERROR", b"The server is shutting down")
+UNIQUE_TOO_LARGE = (b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+QUEUE_FULL = (b"QUEUE_ERROR", b"Job queue is full")
+NO_NUMBERS = (b"QUEUE_ERROR", b"The store cannot reserve job handles")
+DRAINING = (b"QUEUE_ERROR", b"The server is shutting down")
 
 
 class Engine(Names):
@@ -72,7 +74,7 @@ class Engine(Names):
         self.jobs: dict[bytes, Job] = {}  # by handle: jobs in memory, ended ones until that is durable
         self.delayed: Deadlines[Job] = Deadlines()
         self.delayed_on_disk = 0
-        self.delayed_claiming = False  # delayed jobs are being read back; the boundary moves
+        self.delayed_changed: set[int] | None = None  # ids that left memory while delayed jobs are read back, else None
         self.delayed_from = (0, 0)  # (run_at, id): delayed jobs on disk come after it
         self.timeouts: Deadlines[Job] = Deadlines()
         self.hungry: list[tuple[Function, int]] = []  # windows that want spilled jobs read back
@@ -101,14 +103,14 @@ class Engine(Names):
         A background job may be acknowledged once its `batch` (None: at once) is durable. Raises QueueError.
         """
         if self.draining and not background:
-            raise DRAINING  # it would not be served any more; a background job is stored and will be
+            raise QueueError(*DRAINING)  # it would not be served any more; a background job is stored and will be
         function = self.functions.get(name)
         if function is None or not function.listed:
             function = self.function(name)
         key = b""
         if unique:
             if len(unique) > MAX_UNIQUE:
-                raise UNIQUE_TOO_LARGE
+                raise QueueError(*UNIQUE_TOO_LARGE)
             key = unique if unique != b"-" else coalescing_key(unique, workload)
             job = function.uniques.get(key)
             if job is not None:
@@ -116,7 +118,9 @@ class Engine(Names):
                 return job
         limit = function.limits[priority]
         if limit and function.total >= limit:
-            raise QUEUE_FULL
+            raise QueueError(*QUEUE_FULL)
+        if self.next_id >= self.ids_until - SPARE_NUMBERS:
+            raise QueueError(*NO_NUMBERS)
         id = self.next_number()
         handle = b"%s%012d" % (self.prefixes[-1][1], id)
         job = Job(id, handle, function, unique, workload, priority, self.now, background)
@@ -151,7 +155,11 @@ class Engine(Names):
         if peer is not None:
             self._listen(job, peer)
         elif not job.background:
-            job.background = job.promoted = True
+            job.background = True
+            if job.state is QUEUED and job.place == NOWHERE:  # its look-up is under way: as if submitted as background
+                job.function.reserve(job)
+            else:
+                job.promoted = True
             self.journal.add(job)
 
     def _listen(self, job: Job, peer: Peer | None) -> None:
@@ -181,33 +189,54 @@ class Engine(Names):
             self.forget(job)
 
     def looked_up(self, job: Job, existing: Job | None) -> None:
-        """Finish a submit whose unique had to be looked up on disk: join the job found there, or go on alone."""
-        if existing is None or existing.state not in LIVE:
-            if job.state is QUEUED and not job.background:  # else its client has left meanwhile
+        """Finish a submit whose unique had to be looked up on disk: join the job found there, or go on alone.
+
+        If that job has ended meanwhile, it ran after the submit: a background submit has joined it all the same.
+        """
+        if job.state not in LIVE:
+            return  # its client has left
+        if existing is None or (existing.state not in LIVE and job.listeners):
+            if not job.background:
                 job.function.enter(job)
                 self.wake(job.function)
             return
         for peer in job.listeners:
             self._listen(existing, peer)
-        if job.state in LIVE:
-            self.refuse(job)
-        job.handle = existing.handle  # what its JOB_CREATED, held back until now, names
-        job.stored_state = existing.stored_state
-        if existing.place == ON_DISK and not existing.listeners:
-            self.forget(existing)
-        else:
-            existing.function.uniques[existing.key] = existing  # the new job had taken its place
-
-    def refuse(self, job: Job) -> None:
-        """Undo a submit that the store did not take; a foreground job that was to be stored stays foreground."""
-        if job.promoted:
-            job.background = job.promoted = False
-            return
-        if job.state is QUEUED and job.background:
+        if job.state is QUEUED:
             job.function.withdraw(job)
         job.function.count(job, -1)
         self._unlisten(job)
         self.forget(job)
+        job.dropped = True
+        job.handle = existing.handle  # what its JOB_CREATED, held back until now, names
+        job.stored_state = existing.stored_state
+        if existing.state not in LIVE or (existing.place == ON_DISK and not existing.listeners):
+            if existing.batch is None:
+                self.forget(existing)
+        else:
+            existing.function.uniques[existing.key] = existing  # the new job had taken its place
+
+    def refuse(self, job: Job) -> None:
+        """The store did not take a new job. Clients that wait for it in the foreground still get it done."""
+        function = job.function
+        job.promoted = False
+        if job.state is RUNNING:
+            job.background = False
+            return
+        if job.state is QUEUED and job.listeners:
+            if job.place in (NOWHERE, ON_DISK):
+                function.withdraw(job)
+                job.background = False
+                function.enter(job)
+                self.wake(function)
+            job.background = False
+            return
+        if job.state is QUEUED:
+            function.withdraw(job)
+        self._fail_listeners(job)
+        function.count(job, -1)
+        self.forget(job)
+        job.dropped = True
 
     def forget(self, job: Job) -> None:
         """Let a job go from memory; its row (if it has one) keeps it."""
@@ -215,10 +244,12 @@ class Engine(Names):
         function = job.function
         if job.key and function.uniques.get(job.key) is job:
             del function.uniques[job.key]
-        if function.spilled and job.state is not QUEUED:
-            changed = function.windows[job.priority].changed
-            if changed is not None:
-                changed.add(job.id)
+        # What a claim that is under way has read of it is out of date.
+        changed = function.windows[job.priority].changed
+        if changed is not None and job.state is not QUEUED:
+            changed[job.id] = job.position
+        if self.delayed_changed is not None and job.state is not DELAYED:
+            self.delayed_changed.add(job.id)
 
     # Workers
 
@@ -274,8 +305,7 @@ class Engine(Names):
         if timeout:
             job.deadline = self.timeouts.add(self.monotonic + timeout, job)
         if job.background:
-            if peer.client_id != b"-":  # (nothing to store for a worker without a name)
-                job.worker_id = peer.client_id
+            job.worker_id = peer.client_id if peer.client_id != b"-" else b""  # (nothing to store without a name)
             self.journal.assigned(job)
             if function.spilled:
                 self.feed(function, job.priority)
@@ -453,8 +483,9 @@ class Engine(Names):
             if job.deadline:
                 self.delayed.cancel(job.deadline)
                 job.deadline = 0
-            else:
+            elif job.place == ON_DISK:
                 self.delayed_on_disk -= 1
+                job.place = NOWHERE
         self._release(job)
         job.reason = Reason.CANCELLED
         self._end(job)
@@ -488,21 +519,24 @@ class Engine(Names):
 
     def _delay(self, job: Job) -> None:
         """Keep a delayed job for its time, in memory if it is among the next."""
-        if self.delayed_on_disk and not self.delayed_claiming and (job.run_at, job.id) > self.delayed_from:
-            self.delayed_on_disk += 1
-            self.forget(job)
+        if self.delayed_on_disk and self.delayed_changed is None and (job.run_at, job.id) > self.delayed_from:
+            self._delay_on_disk(job)
             return
         job.deadline = self.delayed.add(job.run_at, job)
-        if len(self.delayed) > MAX_DELAYED and not self.delayed_claiming:
+        if len(self.delayed) > MAX_DELAYED and self.delayed_changed is None:
             at, later = self.delayed.later_half()
             self.delayed_from = (at, 0)
-            self.delayed_on_disk += len(later)
             for job in later:
                 job.deadline = 0
-                if not job.listeners:
-                    self.forget(job)
+                self._delay_on_disk(job)
+
+    def _delay_on_disk(self, job: Job) -> None:
+        job.place = ON_DISK
+        self.delayed_on_disk += 1
+        if not job.listeners:
+            self.forget(job)
 
     @property
     def delayed_low(self) -> bool:
         """Whether delayed jobs should be read back from disk."""
-        return self.delayed_on_disk > 0 and not self.delayed_claiming and len(self.delayed) <= MAX_DELAYED // 4
+        return self.delayed_on_disk > 0 and self.delayed_changed is None and len(self.delayed) <= MAX_DELAYED // 4

@@ -18,6 +18,7 @@ from gearstore.queue.job import DELAYED, NOWHERE, ON_DISK, PRIORITIES, QUEUED, R
 if TYPE_CHECKING:
     from gearstore.queue.peer import Peer
 
+MAX_WITHDRAWN = 1000
 MAX_BYTES = 32 << 20  # workloads of one window in memory; the job that goes beyond it is still taken
 
 
@@ -33,7 +34,7 @@ class Window:
         self.bytes = 0  # of their workloads
         self.on_disk = 0  # spilled jobs, those whose commit is under way included
         self.after = 0  # every spilled job has a position above this one, every job in memory one up to it
-        self.changed: set[int] | None = None  # ids that left memory while a claim is under way, else None
+        self.changed: dict[int, int] | None = None  # id -> position of what left memory during a claim, else None
 
     @property
     def low(self) -> bool:
@@ -47,7 +48,7 @@ class Function:
     """A name that jobs are submitted to and that workers register for."""
 
     __slots__ = ("id", "limits", "listed", "name", "queued", "ready", "sleepers", "spilled", "states", "stored",
-                 "uniques", "volatile", "windows", "workers")  # fmt: skip
+                 "uniques", "volatile", "windows", "withdrawn", "workers")  # fmt: skip
 
     def __init__(self, id: int, name: bytes, window: int) -> None:
         self.id = id
@@ -56,6 +57,7 @@ class Function:
         self.stored = False  # whether the store has a row for it
         self.windows = tuple(Window(window) for _ in PRIORITIES)
         self.volatile: tuple[deque[Job], ...] = tuple(deque() for _ in PRIORITIES)  # foreground jobs
+        self.withdrawn = 0  # entries in the queues in memory of jobs that are not to be taken any more
         self.ready = 0  # jobs in memory that a worker could take at this moment
         self.spilled = 0  # jobs whose place in the queue only the store knows
         self.queued = [0, 0, 0]  # by priority, wherever they are
@@ -97,14 +99,21 @@ class Function:
         self.spilled -= 1
 
     def enter(self, job: Job) -> None:
-        """Put a job with the highest position so far at the end of its queue in memory, for workers to take."""
+        """Put a job at its place in its queue in memory, nearly always the end, for workers to take."""
         if job.background:
             job.place = WINDOW
-            self.windows[job.priority].jobs.append(job)
+            jobs = self.windows[job.priority].jobs
         else:
             job.place = VOLATILE
-            self.volatile[job.priority].append(job)
+            jobs = self.volatile[job.priority]
         self.ready += 1
+        if not jobs or jobs[-1].position < job.position:
+            jobs.append(job)
+            return
+        index = len(jobs)  # a job that came back has overtaken it while its commit was under way
+        while index and jobs[index - 1].position > job.position:
+            index -= 1
+        jobs.insert(index, job)
 
     def take(self, priorities: tuple[int, ...] = PRIORITIES) -> Job | None:
         """Take out the job to be served next: highest priority, then lowest position."""
@@ -118,13 +127,14 @@ class Function:
                     job = volatile.popleft()
                 else:
                     job = jobs.popleft()
-                if job.place:  # else it was withdrawn
+                if job.place:
                     if job.place == WINDOW:
                         window.size -= 1
                         window.bytes -= len(job.workload)
                     job.place = NOWHERE
                     self.ready -= 1
                     return job
+                self.withdrawn -= 1
         return None
 
     def withdraw(self, job: Job) -> None:
@@ -132,10 +142,19 @@ class Function:
         window = self.windows[job.priority]
         if job.place == ON_DISK:
             self.unspill(job.priority)
-        elif job.place == VOLATILE:
-            self.ready -= 1
-        elif job.background:
+        elif job.background and job.place != VOLATILE:
             window.size -= 1
             window.bytes -= len(job.workload)
-            self.ready -= job.place == WINDOW
+        if job.place in (WINDOW, VOLATILE):
+            self.ready -= 1
+            self.withdrawn += 1
         job.place = NOWHERE
+        if self.withdrawn > self.ready + MAX_WITHDRAWN:
+            self._clean()
+
+    def _clean(self) -> None:
+        """Drop the entries of withdrawn jobs: without workers nobody would meet them."""
+        self.withdrawn = 0
+        for window in self.windows:
+            window.jobs = deque(job for job in window.jobs if job.place)
+        self.volatile = tuple(deque(job for job in jobs if job.place) for jobs in self.volatile)

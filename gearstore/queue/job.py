@@ -118,7 +118,7 @@ class Reason:
 NOWHERE = 0  # not to be taken (yet)
 WINDOW = 1  # in its window in memory
 VOLATILE = 2  # among the foreground jobs
-ON_DISK = 3  # spilled: only its row knows
+ON_DISK = 3  # only its row knows; also for delayed jobs
 
 
 class Job:
@@ -149,6 +149,7 @@ class Job:
     denominator: bytes = b"0"
     deadline: int = 0  # number of the timer that this job waits for or is limited by, 0 for none
     place: int = NOWHERE
+    dropped: bool = False  # joined to another job or refused: not to be stored any more
     promoted: bool = False  # was foreground; its first row is not committed yet
     stored_state: int = -1  # the state its row has; -1 while it has no row
     batch: Any = None  # the batch that stores its newest change, None once that is durable

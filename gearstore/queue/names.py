@@ -6,10 +6,10 @@ from gearstore.errors import QueueError
 from gearstore.queue.functions import Function
 from gearstore.queue.job import HELD, MAX_FUNCTION
 
+MAX_DIGITS = 18
 HANDLE_DIGITS = 12  # fixed width: newer libgearman matches handles by prefix
 
-FUNCTION_TOO_LARGE = QueueError(b"ARGUMENT_TOO_LARGE", b"Function name too large")
-NO_NUMBERS = QueueError(b"QUEUE_ERROR", b"The store cannot reserve job handles")
+FUNCTION_TOO_LARGE = (b"ARGUMENT_TOO_LARGE", b"Function name too large")
 
 
 class Names:
@@ -28,7 +28,7 @@ class Names:
         function = self.functions.get(name)
         if function is None:
             if len(name) > MAX_FUNCTION:
-                raise FUNCTION_TOO_LARGE
+                raise QueueError(*FUNCTION_TOO_LARGE)
             function = self.functions[name] = Function(self.next_function_id, name, self.window)
             self.next_function_id += 1
         function.listed = True
@@ -44,15 +44,13 @@ class Names:
     def number(self, handle: bytes) -> int | None:
         """Return the job number of a handle, None if it can't be one of ours."""
         digits = handle.rpartition(b":")[2]
-        if len(digits) < HANDLE_DIGITS or not digits.isdigit() or int(digits) >= self.next_id:
+        if not HANDLE_DIGITS <= len(digits) <= MAX_DIGITS or not digits.isdigit() or int(digits) >= self.next_id:
             return None
         return int(digits) if self.handle(int(digits)) == handle else None
 
     def next_number(self) -> int:
         """Draw the next number, for a job or for a place at the end of a queue."""
         number = self.next_id
-        if number >= self.ids_until:
-            raise NO_NUMBERS
         self.next_id = number + 1
         return number
 

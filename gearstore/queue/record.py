@@ -11,6 +11,7 @@ from gearstore.queue.job import (
     DELAYED,
     ENDED,
     LIVE,
+    NOWHERE,
     ON_DISK,
     QUEUED,
     RETRY,
@@ -71,7 +72,7 @@ def load(engine: Engine, function: Function, record: Record) -> Job:
     job.worker_id = record.worker
     for name in SAME:
         setattr(job, name, getattr(record, name))
-    if job.state is QUEUED:
+    if job.state in (QUEUED, DELAYED):
         job.place = ON_DISK
     if job.unique and job.state in LIVE:
         job.key = coalescing_key(job.unique, job.workload)
@@ -83,11 +84,11 @@ def load(engine: Engine, function: Function, record: Record) -> Job:
 def claimed(engine: Engine, function: Function, priority: int, records: Sequence[Record]) -> None:
     """Take the next jobs of a queue, read from the store in order, into its window."""
     window = function.windows[priority]
-    changed, window.changed = window.changed or (), None
+    changed, window.changed = window.changed or {}, None
     for record in records:
         window.after = record.position
-        if record.id in changed:
-            continue
+        if record.position <= changed.get(record.id, -1):
+            continue  # it has left the queue since it was read
         job = load(engine, function, record)
         if job.state is not QUEUED or job.place != ON_DISK:
             continue
@@ -106,12 +107,15 @@ def claimed(engine: Engine, function: Function, priority: int, records: Sequence
 
 def claimed_delayed(engine: Engine, functions: dict[int, Function], records: Sequence[Record]) -> None:
     """Take the delayed jobs that are due next, read from the store in order, into memory."""
-    engine.delayed_claiming = False
+    changed, engine.delayed_changed = engine.delayed_changed or (), None
     for record in records:
         engine.delayed_from = (record.run_at, record.id)
+        if record.id in changed:
+            continue  # it has left since it was read
         job = load(engine, functions[record.function_id], record)
-        if job.state is DELAYED and not job.deadline:
+        if job.state is DELAYED and job.place == ON_DISK:
             engine.delayed_on_disk -= 1
+            job.place = NOWHERE
             job.deadline = engine.delayed.add(job.run_at, job)
 
 

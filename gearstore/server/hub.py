@@ -37,19 +37,20 @@ _NOOP = response(NOOP)
 
 
 class Durable:
-    """Waits for one batch, as a connection does."""
+    """Waits for one batch, as a connection does; unless patient, only while the store takes something."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, patient: bool) -> None:
         self.batch = hub.journal.batch
+        self.patient = patient
         self.future: asyncio.Future[None] = hub.loop.create_future()
-        if self.batch.jobs or self.batch.look_ups:
+        if (self.batch.jobs or self.batch.look_ups) and (patient or not hub.journal.full):
             self.batch.waiters[self] = None
         else:
             self.future.set_result(None)
 
     def release(self) -> None:
         """The batch was tried; it may wait for space."""
-        if self.batch.done and not self.future.done():
+        if (self.batch.done or (self.batch.refused and not self.patient)) and not self.future.done():
             self.future.set_result(None)
 
 
@@ -189,10 +190,10 @@ class Hub:
             hungry, engine.hungry = engine.hungry, []
             for function, priority in hungry:
                 if function.windows[priority].low:
-                    function.windows[priority].changed = set()
+                    function.windows[priority].changed = {}
                     self.spawn(self._feed(function, priority))
         if engine.delayed_low:
-            engine.delayed_claiming = True
+            engine.delayed_changed = set()
             self.spawn(self._feed_delayed())
         self.arm()
         if engine.draining and not any(function.states[RUNNING] for function in engine.functions.values()):
@@ -219,13 +220,20 @@ class Hub:
         self.journal.kick()
         self.end_turn()
 
-    def start(self) -> None:
-        """Begin to fill windows and to wait for times."""
+    async def fill(self) -> None:
+        """Fill the windows before anybody asks: a worker that comes at once must not be told that there is no job."""
+        self.set_time()
         for function in self.engine.functions.values():
             for priority, window in enumerate(function.windows):
                 if window.on_disk:
-                    self.engine.hungry.append((function, priority))
-        self.set_time()
+                    window.changed = {}
+                    await self._feed(function, priority)
+        if self.engine.delayed_low:
+            self.engine.delayed_changed = set()
+            await self._feed_delayed()
+
+    def start(self) -> None:
+        """Begin to wait for times."""
         self.tick()
 
     async def _feed(self, function: Function, priority: int) -> None:
@@ -253,10 +261,11 @@ class Hub:
         if records:
             self.end_turn()
 
-    def durable(self) -> asyncio.Future[None]:
-        """Return a future that ends when everything changed so far is on disk, assignments included."""
+    def durable(self, patient: bool = True) -> asyncio.Future[None]:
+        """Return a future that ends when everything changed so far is on disk, assignments included. Who only looks
+        is not patient: an operator must be able to see what waits for space."""
         self.journal.store_assignments()
-        return Durable(self).future
+        return Durable(self, patient).future
 
     def level_name(self) -> str:
         """Return the log level by gearmand's name."""

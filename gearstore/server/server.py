@@ -59,9 +59,13 @@ class Server:
 
     async def serve(self) -> int:
         """Run all phases."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            loop.add_signal_handler(number, self.signals.put_nowait, number)
         self.limit_files()
         await self.recover()
         try:
+            await self.hub.fill()
             self.listeners = await listen(self.config, lambda: Connection(self.hub, HANDLERS))
             committing = asyncio.create_task(self.journal.run())
             try:
@@ -120,9 +124,6 @@ class Server:
 
     def announce(self) -> None:
         """Say where we listen, to the log and to systemd."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            loop.add_signal_handler(number, self.signals.put_nowait, number)
         for listener in self.listeners:
             logger.info("listening on %s", listener.name)
         where = self.store.path or "memory only"
@@ -158,15 +159,16 @@ class Server:
     # Serving
 
     async def wait_for_end(self) -> None:
-        """Handle signals until one of them ends the server, or the store fails; then drain."""
-        while True:
-            number = await self.signals.get()
-            if number == signal.SIGHUP:
-                self.reload()
-            else:
-                break
+        """Serve until a signal ends it, or the store fails; then drain."""
+        number = await self.next_signal()
         if self.failure is None:
             await self.drain(None if number == signal.SIGUSR1 else self.config.drain_timeout)
+
+    async def next_signal(self) -> int:
+        """Return the next signal that means an end, 0 if the store failed; reload at each SIGHUP before it."""
+        while (number := await self.signals.get()) == signal.SIGHUP:
+            self.reload()
+        return number
 
     def on_store_failure(self, error: StoreError) -> None:
         """After a failed sync nothing that is written can be trusted: stop; the restart recovers."""
@@ -185,10 +187,7 @@ class Server:
             logger.warning("%s", warning)
         self.config = config
         self.hub.configure(config)
-        logging.getLogger().setLevel(config.log_level)
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.close()  # opens again at the next line: logrotate has moved the file
+        logger.setLevel(config.log_level)
         logger.info("the configuration is reloaded")
 
     async def drain(self, timeout: float | None) -> None:
@@ -201,7 +200,7 @@ class Server:
         running = sum(function.states[RUNNING] for function in engine.functions.values())
         logger.info("stopping; %d jobs run, waiting for them up to %s seconds", running, timeout or "any number of")
         self.hub.end_turn()
-        waits = [asyncio.ensure_future(self.hub.on_idle.wait()), asyncio.ensure_future(self.signals.get())]
+        waits = [asyncio.ensure_future(self.hub.on_idle.wait()), asyncio.ensure_future(self.next_signal())]
         _, pending = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for wait in pending:
             wait.cancel()

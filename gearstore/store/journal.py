@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from gearstore.errors import StoreError, StoreFull
-from gearstore.queue.job import DELAYED, DONE, ON_DISK, QUEUED, Job
+from gearstore.queue.job import DELAYED, DONE, ON_DISK, QUEUED, VOLATILE, Job
 from gearstore.queue.record import load
 from gearstore.store.base import ChangedRow, Changes, LookUp, Store, checksum, unique_hash
 
@@ -147,6 +147,8 @@ class Journal:
         """Commit what is left."""
         self._closing = True
         self.store_assignments()
+        async with self._committing:
+            pass  # what is under way
         while self.batch.jobs or self.batch.look_ups:
             await self.commit()
             if self.full:
@@ -256,6 +258,8 @@ class Journal:
         functions: dict[int, Function] = {}
         states: list[tuple[Job, int]] = []
         for job in batch.jobs.values():
+            if job.dropped:
+                continue
             function, state, before = job.function, int(job.state), job.stored_state
             if not function.stored:
                 functions[function.id] = function
@@ -280,7 +284,7 @@ class Journal:
 
 def _add_new(changes: Changes, job: Job, state: int) -> None:
     unique, reducer, workload = job.unique, job.reducer, job.workload
-    spilled = job.place == ON_DISK or state == DELAYED
+    spilled = job.place >= VOLATILE or state == DELAYED
     changes.new.append(
         (job.id, job.function.id, job.priority, job.position, unique, _hash(job) if spilled else None, workload,
          checksum(unique, reducer, workload), job.created_at)
@@ -297,5 +301,8 @@ def _changed_row(job: Job, state: int) -> ChangedRow:
 
 
 def _hash(job: Job) -> int | None:
-    """Return the hash of the unique for jobs that memory may not know while they are live."""
-    return unique_hash(job.key) if job.key and (job.place == ON_DISK or job.state is DELAYED) else None
+    """Return the hash of the unique for jobs that memory may not know while they are live, now or after a start.
+
+    (A start hashes what stands in front of each queue, where all other jobs in memory are.)
+    """
+    return unique_hash(job.key) if job.key and (job.place in (ON_DISK, VOLATILE) or job.state is DELAYED) else None

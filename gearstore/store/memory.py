@@ -66,9 +66,10 @@ class MemoryStore:
         if self.full:
             raise StoreFull("the memory store was told to be full")
         found = {}
+        ending = {row[0] for row in changes.done} | {row[0] for row in changes.changed if row[1] in ENDED}
         for wanted in changes.look_ups:
             record = await self.find_live(wanted.function_id, wanted.key)
-            if record is not None:
+            if record is not None and record.id not in ending:
                 found[wanted.job_id] = record
         self.functions.update(changes.functions)
         for new in changes.new:

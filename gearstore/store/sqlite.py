@@ -301,14 +301,18 @@ class SqliteStore:
 
     def _statements(self, changes: Changes) -> dict[int, Record]:
         writer = self._writer
-        found = self._look_up(changes) if changes.look_ups else {}
-        if found:
-            _leave_out(changes, found)
+        found: dict[int, Record] = {}
         if changes.functions:
             writer.executemany("INSERT INTO functions (id, name) VALUES (?, ?)", changes.functions)
+        self._write(DONE, changes.done)
+        if changes.look_ups:  # must not find a job that ends in this very batch, nor one that is new in it
+            new = {row[0] for row in changes.new}
+            self._write(CHANGED, [row for row in changes.changed if row[0] not in new])
+            changes.changed = [row for row in changes.changed if row[0] in new]
+            found = self._look_up(changes)
+            _leave_out(changes, found)
         self._write(NEW, changes.new)
         self._write(CHANGED, changes.changed)
-        self._write(DONE, changes.done)
         writer.executemany(
             "INSERT INTO counts (function_id, state, priority, jobs) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs",

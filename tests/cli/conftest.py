@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gearstore_cli.client import Connection
 
 from gearstore.protocol.packets import CAN_DO, ECHO_REQ, GRAB_JOB_UNIQ, SET_CLIENT_ID, request
+from gearstore_cli.client import Connection
 from tests.acceptance.servers import HOST, Running, Server, clean_environment, eventually, run
 
 COMMAND = [sys.executable, "-m", "gearstore_cli"]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gearstore_cli.client import Connection, address_of, encode_request
-from gearstore_cli.errors import CommandError, NotGearstore, Refused, Unreachable, UsageError
 
 from gearstore.protocol.packets import ECHO_RES, JOB_ASSIGN_UNIQ, WORK_FAIL, response
+from gearstore_cli.client import Connection, address_of, encode_request
+from gearstore_cli.errors import CommandError, NotGearstore, Refused, Unreachable, UsageError
 from tests.acceptance.servers import HOST, free_port
 
 Speak = Callable[..., Connection]

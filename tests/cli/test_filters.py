@@ -1,11 +1,12 @@
 """The shared filter options, and the requests that they become."""
 
 import io
-import json
 import sys
 from types import SimpleNamespace
 
 import pytest
+
+from gearstore_cli.client import encode_request
 from gearstore_cli.errors import UsageError
 from gearstore_cli.filters import LINE_LIMIT, Selection, State, read_handles, select
 
@@ -70,7 +71,7 @@ def test_many_handles_are_split_into_lines_that_fit() -> None:
     handles = [f"H:{'x' * 50}:{number:09}" for number in range(5000)]
     requests = list(selected(handles=handles, function="f" * 1000).requests())
     assert [handle for request in requests for handle in request["handles"]] == handles
-    assert all(len(json.dumps(request)) < LINE_LIMIT + 100 for request in requests)
+    assert all(len(encode_request(request)) <= LINE_LIMIT for request in requests)
     assert len(requests) < 10
 
 

@@ -4,9 +4,10 @@ import io
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from gearstore_cli import render
 from gearstore_cli.client import Row
-from rich.console import Console
 
 NOW = 1_800_000_000_000
 JOB: Row = {

@@ -1,8 +1,9 @@
 """Times and durations as people write them."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+
 from gearstore_cli.errors import UsageError
 from gearstore_cli.times import milliseconds, parse_duration, parse_future, parse_past
 
@@ -68,4 +69,4 @@ def test_what_is_no_time(text: str) -> None:
 
 
 def test_milliseconds_count_from_1970() -> None:
-    assert milliseconds(datetime(1970, 1, 2, tzinfo=timezone.utc)) == 86_400_000
+    assert milliseconds(datetime(1970, 1, 2, tzinfo=UTC)) == 86_400_000

@@ -438,8 +438,8 @@ def test_gearmands_options_are_accepted(start_server: StartServer, tmp_path: Pat
     port = free_port()
     log = tmp_path / "gearmand.log"
     pid_file = tmp_path / "gearmand.pid"
-    options = f"""-p {port} -L {HOST} -l {log} -P {pid_file} -q builtin -j 3 -R -w 2 -b 64 -t 4 -d -f 1024 --verbose DEBUG
-        --keepalive --keepalive-idle 30 --keepalive-interval 10 --keepalive-count 3 --exceptions --syslog
+    options = f"""-p {port} -L {HOST} -l {log} -P {pid_file} -q builtin -j 3 -R -w 2 -b 64 -t 4 -d -f 1024
+        --verbose DEBUG --keepalive --keepalive-idle 30 --keepalive-interval 10 --keepalive-count 3 --exceptions --syslog
         --hashtable-buckets 991 --job-handle-prefix X:y --libsqlite3-db {tmp_path}/q.db --coredump -u nobody"""
     server = start_server(*options.split(), listen=[])
     client = server.connect((HOST, port))
