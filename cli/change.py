@@ -1,6 +1,6 @@
 """`gearstore cancel`, `retry` and `replay`: one implementation, as the server answers all three alike.
 
-The server is asked first what it would do; the question to the user and the change itself are about those very jobs.
+On a terminal the server is first asked what it would do; the question to the user is about those very jobs.
 """
 
 import json

@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .errors import CommandError
+
 # The server's own clock shall ring first: then it is the server that decides what a timeout means for the job.
 GRACE = 0.2
 # How long a killed command's children, which may hold its pipes open, are waited for.
@@ -41,7 +43,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, job: Job) -> Ending:
-        """Run the command with the workload as its input, to its end."""
+        """Run the command with the workload as its input, to its end; raise CommandError if it can't be started."""
         try:
             # A session of its own keeps Ctrl-C from the command, and makes it one group with its children.
             self._process = subprocess.Popen(
@@ -53,7 +55,7 @@ class Child:
                 start_new_session=True,
             )
         except OSError as error:
-            return Ending(b"", os.fsencode(str(error)), "the command can't be started")
+            raise CommandError(f"{self._command[0]} can't be started: {error.strerror}") from None
         try:
             result, error_output = self._process.communicate(job.workload, self._timeout and self._timeout + GRACE)
         except subprocess.TimeoutExpired:

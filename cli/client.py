@@ -116,8 +116,10 @@ class Connection:
         """Wait for the server or for the file descriptor `other`; return whether only the server has something."""
         if self._buffer:
             return True
-        readable, _, _ = select.select([self._socket.fileno(), other], [], [])
-        return other not in readable
+        poll = select.poll()  # select() knows no file descriptor beyond 1023
+        poll.register(self._socket, select.POLLIN)
+        poll.register(other, select.POLLIN)
+        return other not in dict(poll.poll())
 
     def lines(self, command: bytes) -> Iterator[bytes]:
         """Send a text command and yield the lines of its answer, up to the one that holds a dot."""

@@ -96,7 +96,14 @@ def print_job(job: Row, wanted: list[str], as_json: bool) -> None:
         output.write(json.dumps(job) + "\n")
     elif not wanted:
         output.write(render.job_text(job, round(time.time() * 1000)) + "\n")
-    elif job[wanted[0]] is None:
-        raise CommandError(f"{job['handle']} has no {wanted[0]}")
     else:
-        output.write(base64.b64decode(job[wanted[0]]))
+        output.write(bytes_of(job, wanted[0]))
+
+
+def bytes_of(job: Row, name: str) -> bytes:
+    """Return workload or result of a job; raise CommandError if it is not there, as large results are not kept."""
+    data = base64.b64decode(job[name] or "")
+    size = job["result_size" if name == "result" else "size"]
+    if job[name] is None or len(data) != size:
+        raise CommandError(f"the {name} of {job['handle']} was not kept ({render.size_words(size)})")
+    return data

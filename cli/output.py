@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .errors import PipeClosed
+from .errors import CommandError, PipeClosed
 from .render import escaped
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ def write(data: bytes | str) -> None:
     try:
         sys.stdout.buffer.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is left in the buffer must have somewhere to go at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise PipeClosed from None
+        if isinstance(error, BrokenPipeError):
+            raise PipeClosed from None
+        raise CommandError(f"can't write to standard output: {error.strerror}") from None
 
 
 def say(text: str) -> None:

@@ -221,7 +221,7 @@ def error_words(job: Row, now: int) -> str:
     return f"\n{'':12}".join(map(escaped, (job["error"] or "").splitlines()))
 
 
-def size_words(size: int) -> str:
+def size_words(size: int | None) -> str:
     """Return a number of bytes."""
     return "empty" if not size else "1 byte" if size == 1 else f"{size} bytes"
 

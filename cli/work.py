@@ -38,7 +38,7 @@ from gearstore.protocol.packets import (
 from . import output
 from .child import Child, Job
 from .client import Connection, address_of, text_of
-from .errors import Unreachable, UsageError
+from .errors import CommandError, Unreachable, UsageError
 from .options import SERVER, argument, option
 
 ERROR_TAIL = 2000
@@ -94,12 +94,6 @@ class Plan:
     stop: Stop = field(default_factory=Stop)
 
 
-def wait_for_echo(connection: Connection) -> None:
-    """Read up to the answer to ECHO_REQ: what was sent before it has arrived, and results are stored."""
-    while connection.receive()[0] != ECHO_RES:
-        pass
-
-
 class Slot(threading.Thread):
     """One thread, one connection, one job at a time."""
 
@@ -107,35 +101,40 @@ class Slot(threading.Thread):
         super().__init__(name=f"slot {number}")
         self.plan = plan
         self.number = number
+        self.pause = FIRST_PAUSE
         self.connection: Connection | None = None
         self.child = Child(plan.command, plan.timeout, {"GEARSTORE_SERVER": plan.server})
 
     def run(self) -> None:
         """Run jobs until there are no tickets left or the end is asked for."""
         for _ in self.plan.tickets:
-            job = self.next_job()
-            if job is None:
+            if not self.run_a_job():
                 break
-            report = self.execute(job)
-            if self.connection:
-                self.connection.send(report)
         self.leave()
 
-    def next_job(self) -> Job | None:
-        """Wait for a job, reconnecting as often as it takes; None when the end is asked for."""
-        pause = FIRST_PAUSE
+    def run_a_job(self) -> bool:
+        """Wait for a job and run it, reconnecting as often as it takes; return False when the end is asked for."""
         while not self.plan.stop.requested:
             try:
                 if self.connection is None:
                     self.connection = self.connect()
-                    pause = FIRST_PAUSE
-                return self.grab(self.connection)
-            except Unreachable as error:
-                self.connection = None
-                output.say(f"{error}; trying again in {pause:g} s")
-                self.plan.stop.wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-        return None
+                job = self.grab(self.connection)
+                if job is not None:
+                    self.connection.send(self.execute(job))
+                    self.pause = FIRST_PAUSE
+                return job is not None
+            except CommandError as error:
+                self.start_over(error)
+        return False
+
+    def start_over(self, error: CommandError) -> None:
+        """Drop the connection, by which a job whose command can't be started goes back into its queue, and pause."""
+        if self.connection:
+            self.connection.close()
+        self.connection = None
+        output.say(f"{error}; trying again in {self.pause:g} s")
+        self.plan.stop.wait(self.pause)
+        self.pause = min(self.pause * 2, LONGEST_PAUSE)
 
     def connect(self) -> Connection:
         """Return a connection that has registered the functions; the first one last, as servers prefer the last."""
@@ -147,9 +146,7 @@ class Slot(threading.Thread):
                 packets.append(request(CAN_DO, function))
             else:
                 packets.append(request(CAN_DO_TIMEOUT, function, b"%d" % math.ceil(self.plan.timeout * 1000)))
-        # An answer shows that somebody serves this connection: only then is it time to start over with short pauses.
-        connection.send(b"".join(packets) + request(ECHO_REQ))
-        wait_for_echo(connection)
+        connection.send(b"".join(packets))
         return connection
 
     def grab(self, connection: Connection) -> Job | None:
@@ -165,6 +162,7 @@ class Slot(threading.Thread):
             if kind == NO_JOB:
                 connection.send(request(PRE_SLEEP))
                 asleep = True
+                self.pause = FIRST_PAUSE
             elif kind == NOOP and asleep:
                 connection.send(request(GRAB_JOB_UNIQ))
                 asleep = False
@@ -187,8 +185,10 @@ class Slot(threading.Thread):
         if self.connection is None:
             return
         try:
+            # The answer comes after the last result has been stored.
             self.connection.send(request(ECHO_REQ))
-            wait_for_echo(self.connection)
+            while self.connection.receive()[0] != ECHO_RES:
+                pass
         except Unreachable as error:
             output.say(f"{error}; its last job may run again")
         self.connection.close()

@@ -196,7 +196,9 @@ class Engine(Names):
         if job.state not in LIVE:
             return  # its client has left
         if existing is None or (existing.state not in LIVE and job.listeners):
-            if not job.background:
+            if existing is not None and job.background:  # (its row was left out of the batch)
+                self.refuse(job)
+            elif not job.background:
                 job.function.enter(job)
                 self.wake(job.function)
             return
@@ -275,6 +277,8 @@ class Engine(Names):
         function.sleepers.pop(peer, None)
         for job in [job for job in peer.jobs.values() if job.function is function]:
             self._take_back(job, Reason.LOST)
+        if self.worker_wakeup and function.ready:  # it may have had the only NOOP
+            self.wake(function)
 
     def sleep(self, peer: Peer) -> bool:
         """PRE_SLEEP: return whether a job waits already (NOOP at once); else wake the worker when one does."""
@@ -492,9 +496,12 @@ class Engine(Names):
         self._fail_listeners(job)
 
     def set_aside(self, job: Job) -> None:
-        """Hold a queued job whose row was altered on disk: it is never handed out."""
+        """Hold a job whose row was altered on disk: it is never handed out."""
+        if job.state is QUEUED:
+            job.function.withdraw(job)
+        else:
+            self.delayed_on_disk -= 1
         job.move(HOLD)
-        job.function.withdraw(job)
         job.reason = Reason.DAMAGED
         self.journal.change(job)
 

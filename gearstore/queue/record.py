@@ -15,6 +15,7 @@ from gearstore.queue.job import (
     ON_DISK,
     QUEUED,
     RETRY,
+    TRANSITIONS,
     WINDOW,
     Job,
     JobState,
@@ -52,6 +53,8 @@ class Record(NamedTuple):
     spilled: bool
     intact: bool
 
+
+ALTERED = b"its bytes were altered on disk"
 
 # Fields that a job and its record call the same.
 SAME = ("position", "reducer", "run_at", "attempts", "interruptions", "started_at", "ended_at", "reason", "error",
@@ -101,7 +104,6 @@ def claimed(engine: Engine, function: Function, priority: int, records: Sequence
         job.place = WINDOW
         window.jobs.append(job)
         function.ready += 1
-    if function.ready:
         engine.wake(function)
 
 
@@ -114,6 +116,9 @@ def claimed_delayed(engine: Engine, functions: dict[int, Function], records: Seq
             continue  # it has left since it was read
         job = load(engine, functions[record.function_id], record)
         if job.state is DELAYED and job.place == ON_DISK:
+            if not record.intact:
+                engine.set_aside(job)
+                continue
             engine.delayed_on_disk -= 1
             job.place = NOWHERE
             job.deadline = engine.delayed.add(job.run_at, job)
@@ -145,6 +150,11 @@ def retry(engine: Engine, function: Function, record: Record) -> Job:
     job = engine.jobs.get(engine.handle(record.id))
     if job is not None and job.batch is not None:
         raise QueueError(b"REFUSED", b"it is changing at this moment")
+    if not record.intact:
+        raise QueueError(b"REFUSED", ALTERED)
+    state = JobState(record.state if job is None else job.state)
+    if (state, RETRY) not in TRANSITIONS:
+        raise QueueError(b"REFUSED", b"it is %s" % state.name.lower().encode())
     key = _refuse_twin(function, record, "queued again")
     job = load(engine, function, record)
     job.move(RETRY)
@@ -161,6 +171,8 @@ def replay(engine: Engine, function: Function, record: Record) -> Job:
     """Submit a copy of an ended job: new handle, linked to the old one. Raises QueueError."""
     if record.state not in ENDED:
         raise QueueError(b"REFUSED", b"it is %s" % JobState(record.state).name.lower().encode())
+    if not record.intact:
+        raise QueueError(b"REFUSED", ALTERED)
     _refuse_twin(function, record, "queued")
     return engine.submit(
         None, function.name, record.unique, record.workload, record.priority, True, 0, record.reducer, record.id

@@ -33,7 +33,7 @@ WRITE_HIGH, WRITE_LOW = 256 << 10, 64 << 10  # bytes unsent: stop and start read
 TURN, WRITE, JOURNAL, BUSY, ANSWERS, ENDING = 1, 2, 4, 8, 16, 32
 
 _CREATED = tuple(HEADER.pack(RES, JOB_CREATED, size) for size in range(65))  # by the length of the handle
-_NOT_STORED = error(b"QUEUE_ERROR", b"The job could not be stored: no space left")
+_NOT_STORED = error(b"QUEUE_ERROR", b"The job could not be stored")
 
 Handler = Callable[["Connection", list[bytes]], None]
 
@@ -282,7 +282,7 @@ class Connection(asyncio.Protocol):
         while waiting:
             batch, item, background = waiting[0]
             is_bytes = type(item) is bytes
-            if batch is not None and not batch.done and (is_bytes or not batch.refused):
+            if batch is not None and not batch.done and (is_bytes or not batch.refused or _looked_up_later(item)):
                 break
             waiting.popleft()
             out.append(item if is_bytes else _answer(item, background))  # type: ignore[arg-type]
@@ -305,6 +305,11 @@ class Connection(asyncio.Protocol):
                 self.abort("it does not read its answers")
         if self.paused & ENDING and not self.waiting and not self.paused & (BUSY | TURN) and not self.readable:
             transport.close()
+
+
+def _looked_up_later(item: bytes | Job) -> bool:
+    """Whether a foreground job still waits for its look-up, though its batch was refused: its handle may change."""
+    return isinstance(item, Job) and item.batch is not None and item.stored_state < 0
 
 
 def _answer(job: Job, background: bool) -> bytes:

@@ -171,7 +171,7 @@ async def jobs(conn: Connection, request: Object) -> None:
 
 async def show(conn: Connection, request: Object) -> None:
     """Everything about some jobs."""
-    await conn.hub.durable()
+    await conn.hub.durable(patient=False)
     for handle in request.get("handles", []):
         job = conn.engine.jobs.get(data(handle))
         record = await conn.hub.record_of(data(handle)) if job is None or job.background else None
@@ -275,7 +275,7 @@ async def pages(conn: Connection, wanted: Filter, newest: bool, limit: int | Non
 
 async def matching(conn: Connection, request: Object) -> AsyncIterator[list[Object]]:
     """Yield descriptions of matching jobs. Foreground jobs, which have no row, come first."""
-    await conn.hub.durable()
+    await conn.hub.durable(patient=False)
     wanted = filter_of(conn, request)
     newest = request["order"] == "newest"
     left = request["limit"]
@@ -310,7 +310,7 @@ async def change(conn: Connection, request: Object, act: Callable[..., Coroutine
         raise Refusal("usage", "name handles or give a filter")
     dry_run = request.get("dry_run", False)
     totals = {"matched": 0, "changed": 0, "refused": 0}
-    await conn.hub.durable()
+    await conn.hub.durable(patient=False)
     wanted = filter_of(conn, request)
     known: set[bytes] = set()
     async for page in pages(conn, wanted, request.get("order") == "newest", request.get("limit")):

@@ -24,9 +24,9 @@ class Lock:
             os.makedirs(directory, mode=0o750, exist_ok=True)
             self._fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
+            reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
             raise StoreUnusable(
-                f"cannot write to {directory} ({error.strerror}): give this user the right to, or choose another "
-                "file with --db"
+                f"cannot write to {directory} ({reason}): give this user the right to, or choose another file with --db"
             ) from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -258,7 +258,7 @@ class Journal:
         functions: dict[int, Function] = {}
         states: list[tuple[Job, int]] = []
         for job in batch.jobs.values():
-            if job.dropped:
+            if job.dropped or not job.background:
                 continue
             function, state, before = job.function, int(job.state), job.stored_state
             if not function.stored:

@@ -16,11 +16,12 @@ Result = TypeVar("Result")
 
 
 class Worker:
-    """Runs callables for one event loop; `stop` when done, or the process will not end."""
+    """Runs callables for one event loop; `stop` waits for what was given before."""
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name)
+        # A daemon, so that a fault elsewhere ends the process rather than hanging it.
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def run(self, work: Callable[..., Result], *args: Any) -> asyncio.Future[Result]:

@@ -1,17 +1,23 @@
 """Fixtures of the command line's tests: real servers, and the command as a process against each."""
 
+import fcntl
+import io
 import os
 import pty
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import termios
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from gearstore.protocol.packets import CAN_DO, ECHO_REQ, GRAB_JOB_UNIQ, SET_CLIENT_ID, request
+from gearstore_cli import main
 from gearstore_cli.client import Connection
-from tests.acceptance.servers import HOST, Running, Server, clean_environment, eventually, run
+from tests.acceptance.servers import HOST, Running, Server, clean_environment, eventually
 
 COMMAND = [sys.executable, "-m", "gearstore_cli"]
 
@@ -41,9 +47,8 @@ class Cli:
         self.started: list[Running] = []
 
     def __call__(self, *arguments: str, given: bytes = b"") -> Result:
-        """Run a command to its end, between pipes."""
-        done = run([*COMMAND, *arguments], given, environment=self.environment)
-        return Result(done.returncode, done.stdout, done.stderr)
+        """Run a command between pipes to its end; in this process, which saves the start of a Python."""
+        return run_here(arguments, given, self.environment)
 
     def printed(self, *arguments: str, given: bytes = b"") -> list[str]:
         """Run a command that must succeed and return the lines that it printed."""
@@ -57,7 +62,7 @@ class Cli:
         self.started.append(Running([*COMMAND, *arguments], self.directory, name, self.environment))
         return self.started[-1]
 
-    def on_terminal(self, *arguments: str, typed: str = "", when: str = "") -> Result:
+    def on_terminal(self, *arguments: str, typed: str | Callable[[], str] = "", when: str = "") -> Result:
         """Run a command on a terminal, where `typed` is typed once `when` has been shown; return all that it showed."""
         master, slave = pty.openpty()
         environment = clean_environment() | self.environment
@@ -71,7 +76,7 @@ class Cli:
             while data := read_terminal(master):
                 shown += data
                 if typed and when.encode() in shown:
-                    os.write(master, typed.encode())
+                    os.write(master, (typed if isinstance(typed, str) else typed()).encode())
                     typed = ""
             return Result(process.wait(30), shown.replace(b"\r\n", b"\n"), b"")
         finally:
@@ -80,11 +85,25 @@ class Cli:
             process.wait(10)
 
 
-def take_terminal() -> None:
-    """Make standard input the controlling terminal, so that Ctrl-C becomes a signal."""
-    import fcntl
-    import termios
+def run_here(arguments: Sequence[str], given: bytes = b"", environment: dict[str, str] | None = None) -> Result:
+    """Run a command in this process, as if it were one of its own."""
+    output, errors = io.BytesIO(), io.BytesIO()
+    with (
+        mock.patch.object(sys, "argv", ["gearstore", *arguments]),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(given))),
+        mock.patch.object(sys, "stdout", io.TextIOWrapper(output, "utf-8", write_through=True)) as stdout,
+        mock.patch.object(sys, "stderr", io.TextIOWrapper(errors, "utf-8", write_through=True)) as stderr,
+        mock.patch.dict(os.environ, clean_environment() | (environment or {}), clear=True),
+    ):
+        code = main.run()
+        stdout.flush()
+        stderr.flush()
+        return Result(code, output.getvalue(), errors.getvalue())
 
+
+def take_terminal() -> None:
+    """Make standard input the controlling terminal, so that Ctrl-C becomes a signal, which nobody ignores."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
@@ -157,7 +176,8 @@ class Worker:
 
         def grabbed() -> list[bytes]:
             self.connection.send(request(GRAB_JOB_UNIQ))
-            return self.connection.receive()[1]
+            pieces: list[bytes] = self.connection.receive()[1]
+            return pieces
 
         return eventually(lambda: [piece for piece in [grabbed()] if len(piece) == 4], what="a job")[0]
 

@@ -3,6 +3,7 @@
 import io
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from gearstore_cli.client import encode_request
 from gearstore_cli.errors import UsageError
 from gearstore_cli.filters import LINE_LIMIT, Selection, State, read_handles, select
 
-NOTHING = {
+NOTHING: dict[str, Any] = {
     "handles": [], "function": None, "state": [], "since": None, "until": None, "error": None, "unique": None,
     "payload_match": None, "limit": None,
 }  # fmt: skip
@@ -18,7 +19,7 @@ NOTHING = {
 
 def selected(**options: object) -> Selection:
     """Return the selection of some options, the others left out."""
-    return select(**(NOTHING | options))  # type: ignore[arg-type]
+    return select(**(NOTHING | options))
 
 
 def test_nothing_said_is_an_empty_selection() -> None:

@@ -2,37 +2,37 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from gearstore import __version__
 from tests.acceptance.servers import HOST, clean_environment, free_port, run
-from tests.cli.conftest import COMMAND, Cli
+from tests.cli.conftest import COMMAND, Cli, run_here
 
 COMMANDS = ["serve", "submit", "status", "workers", "jobs", "show", "cancel", "retry", "replay", "work"]
 
 
-def started(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    """Run the command without a server."""
-    return run([*COMMAND, *arguments])
-
-
 def test_the_version() -> None:
-    done = started("--version")
+    done = run([*COMMAND, "--version"])
     assert done.returncode == 0
     assert done.stdout.decode() == f"gearstore {__version__}\n"
 
 
+def test_the_exit_code_reaches_the_shell() -> None:
+    done = run([*COMMAND, "status", "--server", f"{HOST}:{free_port()}"])
+    assert done.returncode == 3
+    assert done.stderr.startswith(b"gearstore: no server at ")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_has_an_example(command: str) -> None:
-    done = started(command, "--help")
-    assert done.returncode == 0
-    assert f"Example: gearstore {command}" in done.stdout.decode() or "| gearstore " in done.stdout.decode()
+    done = run_here([command, "--help"])
+    assert done.code == 0
+    assert f"Example: gearstore {command}" in done.output or f"| gearstore {command}" in done.output
 
 
 def test_the_help_names_every_command() -> None:
-    text = started("--help").stdout.decode()
+    text = run_here(["--help"]).output
     assert [command for command in COMMANDS if not re.search(rf"\b{command}\b", text)] == []
 
 
@@ -76,10 +76,9 @@ def test_the_help_names_every_command() -> None:
     ids=" ".join,
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str]) -> None:
-    done = started(*arguments)
-    assert done.returncode == 2, done
-    assert done.stdout == b""
-    assert re.fullmatch(rb"gearstore: [^\n]+\n", done.stderr), done.stderr
+    done = run_here(arguments)
+    assert (done.code, done.output) == (2, "")
+    assert re.fullmatch(r"gearstore: [^\n]+\n", done.errors)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +95,9 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str]) -> None:
     ids=" ".join,
 )
 def test_an_unreachable_server_is_one_line_and_exit_code_3(arguments: list[str]) -> None:
-    done = started(*arguments, "--server", f"{HOST}:{free_port()}")
-    assert done.returncode == 3, done
-    assert done.stdout == b""
-    assert re.fullmatch(rb"gearstore: no server at [^\n]+\n", done.stderr), done.stderr
+    done = run_here([*arguments, "--server", f"{HOST}:{free_port()}"])
+    assert (done.code, done.output) == (3, "")
+    assert re.fullmatch(r"gearstore: no server at [^\n]+\n", done.errors)
 
 
 @pytest.mark.parametrize("command", ["jobs", "show H:h:1", "retry H:h:1", "cancel --function *"])
@@ -124,6 +122,20 @@ def test_a_reader_that_has_enough_is_no_error(gearstore: Cli, function: str) -> 
     assert writer.wait(30) == 141
 
 
-def test_a_unix_socket_and_a_name_are_addresses_too(gearstore: Cli, function: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line(gearstore: Cli) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "status"], stdout=full, stderr=subprocess.PIPE, env=clean_environment() | gearstore.environment
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"gearstore: can't write to standard output: No space left on device\n"
+
+
+def test_ctrl_c_is_silent(gearstore: Cli, function: str) -> None:
+    result = gearstore.on_terminal("show", "-", typed="\x03", when="")
+    assert (result.code, result.output.strip()) == (130, "^C")
+
+
+def test_a_host_name_is_an_address_too(gearstore: Cli, function: str) -> None:
     (handle,) = gearstore.printed("submit", function, "--server", f"localhost:{gearstore.server.port}")
     assert gearstore.printed("jobs", handle)[0].startswith(handle)

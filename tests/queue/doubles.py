@@ -9,7 +9,7 @@ from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function
 from gearstore.queue.job import DELAYED, LIVE, NORMAL, QUEUED, Job, JobState, coalescing_key
 from gearstore.queue.peer import Peer
-from gearstore.queue.record import Record, claimed, claimed_delayed
+from gearstore.queue.record import Record, claimed, claimed_delayed, load
 
 NOW = 1_700_000_000_000
 
@@ -49,7 +49,7 @@ class Disk:
         look_ups, self.look_ups = self.look_ups, {}
         found = {job.id: record for job in look_ups.values() if (record := self.find(job)) is not None}
         for job in pending.values():
-            if job.id not in found:
+            if job.id not in found and not job.dropped:
                 self.rows[job.id] = row(job)
                 job.stored_state = int(job.state)
         for job in look_ups.values():
@@ -60,7 +60,7 @@ class Disk:
             if job.id not in self.pending:
                 job.batch = None
         for job in pending.values():
-            if job.id not in found and job.id not in self.pending:
+            if job.id not in found and not job.dropped and job.id not in self.pending:
                 job.batch = None
                 self.engine.stored(job)
 
@@ -79,8 +79,6 @@ class Disk:
         return None
 
     def load(self, record: Record) -> Job:
-        from gearstore.queue.record import load
-
         function = next(f for f in self.engine.functions.values() if f.id == record.function_id)
         return load(self.engine, function, record)
 
@@ -89,7 +87,7 @@ class Disk:
     def read(self, function: Function, priority: int, limit: int = 1024) -> list[Record]:
         """Begin to claim: return what is on disk at this moment."""
         window = function.windows[priority]
-        window.changed = set()
+        window.changed = {}
         rows = [
             record
             for record in self.rows.values()
@@ -107,7 +105,7 @@ class Disk:
 
     def read_delayed(self, limit: int = 1024) -> list[Record]:
         """Begin to claim delayed jobs."""
-        self.engine.delayed_claiming = True
+        self.engine.delayed_changed = set()
         rows = [r for r in self.rows.values() if r.state == DELAYED and (r.run_at, r.id) > self.engine.delayed_from]
         return sorted(rows, key=lambda record: (record.run_at, record.id))[:limit]
 

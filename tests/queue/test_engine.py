@@ -255,8 +255,7 @@ def test_what_is_no_handle_of_ours(server: Server, handle: bytes) -> None:
 
 
 def test_handles_go_on_where_their_digits_end(server: Server) -> None:
-    server.engine.next_id = server.engine.ids_until = 10**12
-    server.engine.ids_until += 10
+    server.engine.next_id, server.engine.ids_until = 10**12, 10**13
     job = server.ask(b"f")
     assert job.handle == b"H:localhost:1000000000000"
     assert server.engine.number(job.handle) == 10**12
@@ -708,8 +707,6 @@ def test_without_a_limit_jobs_are_tried_for_ever(server: Server) -> None:
 
 def test_nothing_is_kept_of_a_peer_that_left(server: Server) -> None:
     peer = server.sleeper(b"f")
-    reference = weakref.ref(server.connect().connection.__class__)  # (Peer has slots: look at what it is in)
-    assert reference is not None
     server.submit(b"f", unique=b"u", client=peer)
     server.engine.disconnect(peer)
     function = server.engine.functions[b"f"]

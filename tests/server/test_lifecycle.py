@@ -439,8 +439,8 @@ def test_gearmands_options_are_accepted(start_server: StartServer, tmp_path: Pat
     log = tmp_path / "gearmand.log"
     pid_file = tmp_path / "gearmand.pid"
     options = f"""-p {port} -L {HOST} -l {log} -P {pid_file} -q builtin -j 3 -R -w 2 -b 64 -t 4 -d -f 1024
-        --verbose DEBUG --keepalive --keepalive-idle 30 --keepalive-interval 10 --keepalive-count 3 --exceptions --syslog
-        --hashtable-buckets 991 --job-handle-prefix X:y --libsqlite3-db {tmp_path}/q.db --coredump -u nobody"""
+        --verbose DEBUG --keepalive --keepalive-idle 30 --keepalive-interval 10 --keepalive-count 3 --exceptions
+        --syslog --hashtable-buckets 991 --job-handle-prefix X:y --libsqlite3-db {tmp_path}/q.db --coredump -u nobody"""
     server = start_server(*options.split(), listen=[])
     client = server.connect((HOST, port))
     assert client.submit(SUBMIT_JOB_BG, b"f", b"", b"").startswith(b"X:y:")
@@ -485,17 +485,17 @@ class Disk:
                 except OSError:
                     continue
 
-    def free(self) -> None:
-        """Give the space back."""
-        self.filling.unlink()
+    def free(self, size: int | None = None) -> None:
+        """Give the space back, all or so many bytes of it."""
+        os.truncate(self.filling, 0 if size is None else self.filling.stat().st_size - size)
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A file system of 24 MiB."""
+    """A file system of 64 MiB."""
     path = tmp_path / "disk"
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "gearstore-test", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "gearstore-test", str(path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("a small file system can only be mounted by root")
     yield Disk(path)
@@ -566,6 +566,23 @@ def test_20_a_kill_while_the_disk_is_full(start_server: StartServer, disk: Disk)
     disk.free()
     server.restart()
     assert sorted(row[0] for row in server.connect().rows(b"show jobs")) == sorted(kept)
+
+
+def test_20_a_start_with_little_space(start_server: StartServer, disk: Disk) -> None:
+    server = start_server(db=disk.path / "gearstore.db")
+    kept = server.connect().submit(SUBMIT_JOB_BG, b"f", b"", b"x" * 2_000_000)
+    server.kill()
+    disk.fill()
+    disk.free(5 << 19)
+    server.restart()
+    worker = server.connect()
+    worker.send(CAN_DO, b"f")
+    worker.send(PRE_SLEEP)
+    worker.expect(NOOP)
+    worker.send(GRAB_JOB)
+    worker.expect(JOB_ASSIGN, kept, b"f", b"x" * 2_000_000)
+    worker.send(WORK_COMPLETE, kept, b"")
+    worker.expect_nothing()
 
 
 def test_20_the_disk_fills_and_empties_again_and_again(start_server: StartServer, disk: Disk) -> None:

@@ -1,0 +1,703 @@
+"""The engine, the journal and the memory store together against a model of dicts and lists, by random histories.
+
+Windows hold three jobs, so that spilling, claims and look-ups happen all the time; commits and claims are cut in two, so
+that everything else happens in between; the server is killed and started again. Nothing here waits for real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gearstore.errors import QueueError, StoreError
+from gearstore.queue.engine import Engine
+from gearstore.queue.functions import Function
+from gearstore.queue.job import (
+    CANCELLED,
+    DELAYED,
+    DONE,
+    ENDED,
+    FAILED,
+    HELD,
+    LIVE,
+    PRIORITIES,
+    QUEUED,
+    RUNNING,
+    Job,
+    JobState,
+    Reason,
+    coalescing_key,
+)
+from gearstore.queue.peer import Peer
+from gearstore.queue.record import Record, claimed, claimed_delayed, load, recover, retry
+from gearstore.store.base import Changes
+from gearstore.store.journal import Batch, Journal
+from gearstore.store.memory import MemoryStore
+
+FUNCTIONS = (b"f", b"g")
+UNIQUES = (b"", b"", b"a", b"b", b"c", b"-")
+WINDOW = 3
+ATTEMPTS = 3
+INTERRUPTIONS = 2
+PREFIX = b"H:model:"
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop whose time stands still."""
+
+    at = 0.0
+
+    def time(self) -> float:
+        return self.at
+
+
+class HalfwayStore(MemoryStore):
+    """A memory store that can stop in the middle of a commit, before or after it is durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stop_at = ""
+        self.stopped: asyncio.Future[None] | None = None
+
+    async def apply(self, changes: Changes) -> dict[int, Record]:
+        if self.stop_at == "before":
+            await self.stop()
+        found = await super().apply(changes)
+        if self.stop_at == "after":
+            await self.stop()
+        return found
+
+    async def stop(self) -> None:
+        self.stopped = asyncio.get_running_loop().create_future()
+        await self.stopped
+
+
+@dataclass(eq=False)
+class Model:
+    """A job as it should be."""
+
+    job: Job
+    function: bytes
+    priority: int
+    key: bytes
+    background: bool
+    order: int
+    state: JobState = QUEUED
+    run_at: int = 0
+    visible: bool = False  # workers may have it
+    mixed: bool = False  # was foreground and background
+    acknowledged: bool = False
+    ended_for_good: bool = False  # its end has been confirmed
+    attempts: int = 0
+    holder: Peer | None = None
+    listeners: list[Peer] = field(default_factory=list)
+
+    @property
+    def handle(self) -> bytes:
+        return PREFIX + b"%012d" % self.job.id
+
+
+@dataclass
+class Ticket:
+    """An answer that is owed to somebody after a commit."""
+
+    batch: Batch
+    model: Model
+    job: Job
+    background: bool
+    end: bool = False
+
+
+class EngineMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = Loop()
+        self.small = patch("gearstore.queue.engine.MAX_DELAYED", 2)
+        self.small.start()
+        self.store = HalfwayStore()
+        self.models: dict[bytes, Model] = {}
+        self.handles: set[bytes] = set()  # of all jobs that ever were
+        self.now = 1_700_000_000_000
+        self.monotonic = 0
+        self.orders = 0
+        self.boot()
+
+    # Driving
+
+    def boot(self) -> None:
+        self.tickets: list[Ticket] = []
+        self.peers: list[Peer] = []
+        self.asleep: list[Peer] = []
+        self.claims: list[tuple[Function, int, list[Record] | None]] = []
+        self.delayed_claim: list[list[Record] | None] = []
+        self.commit_task: asyncio.Task[None] | None = None
+        recovered = self.run(lambda: self.store.open(PREFIX, INTERRUPTIONS, WINDOW))
+        self.journal = Journal(self.store, self.store_failed)
+        self.engine = Engine(self.journal, self, window=WINDOW, job_retries=ATTEMPTS)
+        self.journal.engine = self.engine
+        self.engine.prefixes = recovered.prefixes
+        self.engine.next_id = self.engine.ids_until = recovered.next_id
+        recover(self.engine, recovered.functions, recovered.counts)
+        self.set_time()
+        self.run(self.journal.commit)
+        for function in self.engine.functions.values():
+            for priority, window in enumerate(function.windows):
+                if window.on_disk:
+                    self.engine.hungry.append((function, priority))
+
+    def store_failed(self, error: StoreError) -> None:
+        raise AssertionError(error)
+
+    def set_time(self) -> None:
+        self.engine.now, self.engine.monotonic = self.now, self.monotonic
+
+    def run(self, work: Callable[[], Any]) -> Any:
+        """Call something within the loop; await what it returns."""
+
+        async def inside() -> Any:
+            result = work()
+            return await result if asyncio.iscoroutine(result) else result
+
+        return self.loop.run_until_complete(inside())
+
+    def spin(self) -> None:
+        for _ in range(5):
+            self.run(lambda: asyncio.sleep(0))
+
+    # The engine's Outbox
+
+    def wake(self, peer: Peer) -> None:
+        assert peer in self.asleep, "woken, but it does not sleep"
+        self.asleep.remove(peer)
+
+    def failed(self, job: Job) -> None:
+        assert job.listeners
+
+    # The model's part
+
+    def next_order(self) -> int:
+        self.orders += 1
+        return self.orders
+
+    def live(self) -> list[Model]:
+        return [model for model in self.models.values() if model.state in LIVE]
+
+    def requeue(self, model: Model) -> None:
+        model.state, model.order, model.holder, model.visible = QUEUED, self.next_order(), None, True
+
+    def lose(self, model: Model) -> None:
+        """The worker of a job went away."""
+        model.attempts += 1
+        model.holder = None
+        if not model.background and not model.listeners:
+            self.end(model, CANCELLED)
+        elif model.attempts >= ATTEMPTS:
+            self.end(model, FAILED)
+        else:
+            self.requeue(model)
+
+    def end(self, model: Model, state: JobState) -> None:
+        model.state, model.holder, model.visible = state, None, False
+        model.listeners.clear()
+        if not model.background:
+            del self.models[model.handle]
+
+    def await_end(self, model: Model) -> None:
+        if model.background and model.job.batch is not None:
+            self.tickets.append(Ticket(model.job.batch, model, model.job, True, end=True))
+
+    def look_at_tickets(self) -> None:
+        """Give the answers that a commit has made possible."""
+        for ticket in [ticket for ticket in self.tickets if ticket.batch.done or ticket.batch.refused]:
+            if ticket.end and not ticket.batch.done:
+                continue
+            self.tickets.remove(ticket)
+            model = ticket.model
+            if ticket.end:
+                model.ended_for_good = model.state in ENDED
+            elif ticket.background and ticket.job.stored_state < 0:
+                pass  # ERROR
+            elif ticket.job.handle != model.handle:
+                other = self.models[ticket.job.handle]
+                assert (other.function, other.key) == (model.function, model.key), "joined to another job"
+            elif model.handle in self.models:
+                model.acknowledged |= ticket.background
+
+    def settle(self, refused: bool = False) -> None:
+        """Follow what a commit did to jobs that were new."""
+        for model in list(self.models.values()):
+            job = model.job
+            if job.batch is not None:
+                continue
+            if job.dropped:
+                del self.models[model.handle]
+                other = self.models.get(job.handle)
+                if other is not None and other is not model and other.state in LIVE:
+                    other.listeners += model.listeners
+                elif not refused:
+                    assert not model.listeners, "a client waits for a job that has ended"
+                continue
+            if model.background and not job.background:
+                model.background = False  # refused: only its foreground clients get it done
+                model.mixed = True
+            if model.state is QUEUED:
+                model.visible = True
+        self.look_at_tickets()
+
+    # Rules: clients
+
+    @initialize()
+    def a_worker_and_a_client(self) -> None:
+        self.connect()
+        self.run(lambda: self.engine.can_do(self.peers[0], b"f", 0))
+
+    @precondition(lambda self: len(self.peers) < 4)
+    @rule()
+    def connect(self) -> None:
+        self.peers.append(Peer(len(self.peers)))
+
+    @rule(
+        function=st.sampled_from(FUNCTIONS),
+        unique=st.sampled_from(UNIQUES),
+        priority=st.sampled_from(PRIORITIES),
+        client=st.integers(-4, 3),
+        delay=st.sampled_from((0, 0, 0, 10, 20, 30, 500)),
+        number=st.integers(1, 3),
+    )
+    def submit(self, function: bytes, unique: bytes, priority: int, client: int, delay: int, number: int) -> None:
+        peer = self.peers[client] if 0 <= client < len(self.peers) else None
+        run_at = self.now + delay if delay and peer is None else 0
+        for _ in range(number):
+            self.submit_one(function, unique, priority, peer, run_at)
+
+    def submit_one(self, function: bytes, unique: bytes, priority: int, peer: Peer | None, run_at: int) -> None:
+        background = peer is None
+        job = self.run(lambda: self.engine.submit(peer, function, unique, b"w", priority, background, run_at))
+        model = self.models.get(PREFIX + b"%012d" % job.id)
+        if model is None:
+            assert job.handle not in self.handles, "a handle was used again"
+            self.handles.add(job.handle)
+            model = Model(
+                job, function, priority, coalescing_key(unique, b"w"), background, self.next_order(),
+                DELAYED if run_at else QUEUED, run_at, visible=not background and job.batch is None,
+            )  # fmt: skip
+            self.models[job.handle] = model
+            twins = [m for m in self.live() if m is not model and m.key and (m.function, m.key) == (function, model.key)]
+            for twin in twins:
+                assert job.batch is not None, "a unique that lives in memory was not joined"
+                assert self.engine.jobs.get(twin.handle) is not twin.job or twin.job.place == 3
+        else:
+            assert (model.function, model.key) == (function, coalescing_key(unique, b"w")), "joined a wrong job"
+            assert model.state in LIVE, "joined a job that has ended"
+            model.mixed |= model.background != background
+            model.background |= background
+        if peer is not None:
+            model.listeners.append(peer)
+        if job.batch is not None:
+            self.tickets.append(Ticket(job.batch, model, job, background))
+        elif background:
+            assert model.acknowledged
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def disconnect(self, data: st.DataObject) -> None:
+        peer = data.draw(st.sampled_from(self.peers))
+        held = [model for model in self.models.values() if model.holder is peer]
+        if peer in self.asleep:
+            self.asleep.remove(peer)
+        self.peers.remove(peer)
+        self.run(lambda: self.engine.disconnect(peer))
+        for model in sorted(held, key=lambda model: list(peer.past).index(model.handle)):
+            self.lose(model)
+        for model in list(self.models.values()):
+            if peer in model.listeners:
+                model.listeners = [other for other in model.listeners if other is not peer]
+                if not model.listeners and not model.background and model.state is QUEUED:
+                    self.end(model, CANCELLED)
+
+    # Rules: workers
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), function=st.sampled_from(FUNCTIONS))
+    def can_do(self, data: st.DataObject, function: bytes) -> None:
+        peer = data.draw(st.sampled_from(self.peers))
+        self.run(lambda: self.engine.can_do(peer, function, 0))
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), name=st.sampled_from(FUNCTIONS))
+    def cant_do(self, data: st.DataObject, name: bytes) -> None:
+        peer = data.draw(st.sampled_from(self.peers))
+        function = self.engine.functions.get(name)
+        if function is None:
+            return
+        held = [job.id for job in peer.jobs.values() if job.function is function]
+        could = function in peer.abilities
+        self.run(lambda: self.engine.cant_do(peer, function))
+        for id in held if could else []:
+            self.lose(next(model for model in self.models.values() if model.job.id == id))
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), number=st.integers(1, 4))
+    def grab(self, data: st.DataObject, number: int) -> None:
+        peer = data.draw(st.sampled_from(self.peers))
+        for _ in range(number):
+            self.grab_one(peer)
+
+    def grab_one(self, peer: Peer) -> Model | None:
+        order = list(peer.order)
+        job = self.run(lambda: self.engine.grab(peer))
+        if peer in self.asleep:
+            self.asleep.remove(peer)
+        waiting = [model for model in self.live() if model.state is QUEUED and model.visible]
+        spilled = {function.name: function.spilled for function in order}
+        if job is None:
+            for function in order:
+                assert function.spilled or not [m for m in waiting if m.function == function.name], "a job was missed"
+            return None
+        model = self.models.get(job.handle)
+        assert model is not None and model in waiting, "a job was assigned that does not wait"
+        assert job is model.job or not model.listeners
+        assert (job.function.name, job.workload) == (model.function, b"w") and job.function in order
+        for function in order[: order.index(job.function)]:
+            assert function.spilled or not [m for m in waiting if m.function == function.name], "wrong function first"
+        for other in waiting:
+            if other.function == model.function and other is not model:
+                if not spilled[model.function]:
+                    assert (model.priority, model.order) < (other.priority, other.order), "out of order"
+                elif other.priority == model.priority and other.background == model.background:
+                    assert model.order < other.order or other.mixed or model.mixed, "out of order"
+        model.job, model.state, model.holder, model.visible = job, RUNNING, peer, False
+        assert list(job.listeners) == model.listeners
+        return model
+
+    @precondition(lambda self: any(model.holder for model in self.models.values()))
+    @rule(data=st.data(), how=st.sampled_from(("complete", "complete", "fail")), number=st.integers(1, 3))
+    def report(self, data: st.DataObject, how: str, number: int) -> None:
+        for _ in range(number):
+            running = [model for model in self.models.values() if model.holder]
+            if running:
+                self.report_one(data.draw(st.sampled_from(running)), how)
+
+    def report_one(self, model: Model, how: str) -> None:
+        peer = model.holder
+        assert peer is not None
+        job = self.engine.held(peer, model.handle, b"")
+        assert job is model.job
+        if how == "complete":
+            self.run(lambda: self.engine.complete(job, b""))
+        else:
+            self.run(lambda: self.engine.fail(job, Reason.FAIL))
+        assert list(job.listeners) == model.listeners
+        self.engine.told(job)
+        assert self.engine.held(peer, model.handle, b"") is None
+        self.end(model, DONE if how == "complete" else FAILED)
+        self.await_end(model)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def sleep(self, data: st.DataObject) -> None:
+        peer = data.draw(st.sampled_from(self.peers))
+        slept = self.run(lambda: self.engine.sleep(peer))
+        if slept and peer not in self.asleep:
+            self.asleep.append(peer)
+        elif not slept and peer in self.asleep:
+            self.asleep.remove(peer)
+
+    # Rules: operators
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        model = data.draw(st.sampled_from([self.models[handle] for handle in sorted(self.models)]))
+        job = self.engine.jobs.get(model.handle)
+        if job is None:
+            record = self.store.records[model.job.id]
+            if record.state not in (*LIVE, HELD):
+                assert model.state in ENDED
+                return
+            job = self.run(lambda: load(self.engine, self.engine.functions[model.function], record))
+        if model.state in ENDED:
+            return
+        model.job = job
+        self.run(lambda: self.engine.cancel(job))
+        self.end(model, CANCELLED)
+        self.await_end(model)
+
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        ended = [m for m in self.models.values() if m.state in (FAILED, CANCELLED, HELD)]
+        if not ended:
+            return
+        model = data.draw(st.sampled_from(ended))
+        record = self.store.records.get(model.job.id)
+        if record is None or record.state != model.state or self.twin_on_disk(model):
+            return
+        try:
+            job = self.run(lambda: retry(self.engine, self.engine.functions[model.function], record))
+        except QueueError:
+            twins = [m for m in self.live() if m.key and (m.function, m.key) == (model.function, model.key)]
+            assert twins or model.job.batch is not None
+            return
+        model.job = job
+        model.ended_for_good = False
+        self.requeue(model)
+
+    def twin_on_disk(self, model: Model) -> bool:
+        if not model.key:
+            return False
+        other = self.run(lambda: self.store.find_live(self.engine.functions[model.function].id, model.key))
+        return other is not None and other.id != model.job.id
+
+    # Rules: time
+
+    @rule(milliseconds=st.sampled_from((1, 10, 25, 1000)))
+    def advance(self, milliseconds: int) -> None:
+        self.now += milliseconds
+        self.monotonic += milliseconds
+        self.set_time()
+        delayed = {model: model.job for model in self.models.values() if model.state is DELAYED}
+        self.run(self.engine.tick)
+        for model in sorted(delayed, key=lambda model: (model.run_at, model.order)):
+            job = self.engine.jobs.get(model.handle)
+            if job is not None and job.state is QUEUED:
+                assert model.run_at <= self.now, "too early"
+                model.job = job
+                self.requeue(model)
+
+    @rule(seconds=st.sampled_from((0.006, 0.02)))
+    def age_assignments(self, seconds: float) -> None:
+        self.loop.at += seconds
+        self.spin()
+
+    # Rules: commits and claims, whole or in halves
+
+    @precondition(lambda self: self.commit_task is None)
+    @rule(stop_at=st.sampled_from(("before", "after")))
+    def begin_commit(self, stop_at: str) -> None:
+        self.store.stop_at = stop_at
+        self.commit_task = self.loop.create_task(self.journal.commit())
+        self.spin()
+        self.store.stop_at = ""
+
+    @precondition(lambda self: self.commit_task is not None)
+    @rule()
+    def finish_commit(self) -> None:
+        assert self.commit_task is not None and self.store.stopped is not None
+        self.store.stopped.set_result(None)
+        task, self.commit_task = self.commit_task, None
+        self.run(lambda: self.wait_for(task))
+        self.settle()
+
+    async def wait_for(self, task: asyncio.Task[None]) -> None:
+        await task
+
+    @precondition(lambda self: self.commit_task is None)
+    @rule()
+    def commit(self) -> None:
+        self.run(self.journal.commit)
+        self.settle()
+
+    @precondition(lambda self: self.commit_task is None)
+    @rule()
+    def commit_on_a_full_disk(self) -> None:
+        unstored = [m for m in self.models.values() if m.job.stored_state < 0 and m.background and m.job.batch is not None]
+        self.store.full = True
+        task = self.loop.create_task(self.journal.commit())
+        self.spin()
+        self.loop.at += 1
+        self.spin()
+        assert task.done()
+        task.result()
+        self.store.full = False
+        for model in unstored:
+            model.listeners = list(model.job.listeners)
+        self.settle(refused=True)
+
+    def begin_claims(self, read: bool) -> None:
+        hungry, self.engine.hungry = self.engine.hungry, []
+        for function, priority in hungry:
+            window = function.windows[priority]
+            if window.low:
+                window.changed = {}
+                self.claims.append((function, priority, self.read(function, priority) if read else None))
+        if self.engine.delayed_low:
+            self.engine.delayed_changed = set()
+            self.delayed_claim.append(self.read_delayed() if read else None)
+
+    def read(self, function: Function, priority: int) -> list[Record]:
+        records: list[Record] = self.run(
+            lambda: self.store.claim(function.id, priority, function.windows[priority].after, 2)
+        )
+        return records
+
+    def read_delayed(self) -> list[Record]:
+        records: list[Record] = self.run(lambda: self.store.claim_delayed(self.engine.delayed_from, 2))
+        return records
+
+    def finish_claims(self) -> None:
+        for function, priority, records in self.claims:
+            records = self.read(function, priority) if records is None else records
+            self.run(lambda f=function, p=priority, r=records: claimed(self.engine, f, p, r))
+            if records:
+                self.engine.feed(function, priority)
+        by_id = {function.id: function for function in self.engine.functions.values()}
+        for delayed in self.delayed_claim:
+            records = self.read_delayed() if delayed is None else delayed
+            self.run(lambda r=records: claimed_delayed(self.engine, by_id, r))
+        self.claims, self.delayed_claim = [], []
+
+    @precondition(lambda self: not self.claims and not self.delayed_claim)
+    @rule(read=st.booleans())
+    def begin_claim(self, read: bool) -> None:
+        self.begin_claims(read)
+
+    @precondition(lambda self: self.claims or self.delayed_claim)
+    @rule()
+    def finish_claim(self) -> None:
+        self.finish_claims()
+
+    @rule()
+    def claim_all(self) -> None:
+        for _ in range(20):
+            self.finish_claims()
+            self.begin_claims(True)
+            if not self.claims and not self.delayed_claim:
+                return
+        self.finish_claims()
+
+    # Rules: ends of the server
+
+    @rule(orderly=st.booleans())
+    def restart(self, orderly: bool) -> None:
+        if orderly:
+            if self.commit_task is not None:
+                self.finish_commit()
+            self.run(self.journal.close)
+            self.settle()
+            assert not self.tickets
+            self.run(lambda: self.store.forget_numbers(self.engine.next_id))
+        elif self.commit_task is not None:
+            self.commit_task.cancel()
+            self.spin()
+        for model in self.models.values():
+            record = self.store.records.get(model.job.id)
+            if model.acknowledged or (orderly and model.background):
+                assert record is not None, "an acknowledged job is lost"
+            if model.ended_for_good:
+                assert record is not None and record.state == model.state, "an end that was confirmed is lost"
+            if orderly and model.background:
+                assert record is not None and record.state == model.state
+        before = {id: record.state for id, record in self.store.records.items()}
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.boot()
+        self.rebuild(before)
+
+    def rebuild(self, before: dict[int, int]) -> None:
+        """Take over what the store has, after checking it against what it had."""
+        names = {function.id: function.name for function in self.engine.functions.values()}
+        models = {}
+        self.orders = max([self.orders, *(record.position for record in self.store.records.values())]) + 1
+        for record in self.store.records.values():
+            if before[record.id] == RUNNING:
+                assert record.interruptions and record.state == (
+                    HELD if record.interruptions > INTERRUPTIONS else QUEUED
+                )
+            else:
+                assert record.state == before[record.id]
+            handle = PREFIX + b"%012d" % record.id
+            old = self.models.get(handle)
+            assert old is not None or record.state in ENDED, "a refused job is back"
+            job = Job(record.id, handle, self.engine.functions[names[record.function_id]], b"", b"w", 0, 0, True)
+            job.stored_state = record.state
+            models[handle] = Model(
+                job, names[record.function_id], record.priority, coalescing_key(record.unique, record.workload),
+                True, record.position, JobState(record.state), record.run_at, visible=record.state == QUEUED,
+                acknowledged=True, ended_for_good=record.state in ENDED, attempts=record.attempts,
+            )  # fmt: skip
+        for rank, model in enumerate(sorted(models.values(), key=lambda model: model.order), 1):
+            model.order = rank
+        self.models = models
+
+    # What always holds
+
+    @invariant()
+    def counts_are_those_of_the_model(self) -> None:
+        for name, function in self.engine.functions.items():
+            here = [model for model in self.models.values() if model.function == name]
+            for state in JobState:
+                expected = sum(model.state is state for model in here)
+                assert function.states[state] == expected, f"{function.states[state]} {state.name}, not {expected}"
+            for priority in PRIORITIES:
+                assert function.queued[priority] == sum(m.state is QUEUED and m.priority == priority for m in here)
+            if not function.spilled:
+                assert function.ready == sum(model.state is QUEUED and model.visible for model in here)
+            assert function.ready >= 0 and function.spilled >= 0
+            assert function.spilled == sum(window.on_disk for window in function.windows)
+            for window in function.windows:
+                assert window.size >= 0 and window.bytes >= 0 and window.on_disk >= 0
+
+    @invariant()
+    def one_holder_each(self) -> None:
+        held = [(peer, job.id) for peer in self.peers for job in peer.jobs.values()]
+        assert len({id for _, id in held}) == len(held)
+        assert set(held) == {(model.holder, model.job.id) for model in self.models.values() if model.holder}
+
+    @invariant()
+    def nobody_sleeps_beside_a_job(self) -> None:
+        for peer in self.peers:
+            assert peer.asleep == (peer in self.asleep)
+            if peer.asleep:
+                assert not [function.name for function in peer.order if function.ready]
+
+    @invariant()
+    def delayed_jobs_are_known(self) -> None:
+        assert self.engine.delayed_on_disk >= 0
+
+    def teardown(self) -> None:
+        try:
+            self.drain()
+        finally:
+            self.small.stop()
+            self.loop.close()
+
+    def drain(self) -> None:
+        """Let everything run to its end: each job must be served, once, and nothing may be left in memory."""
+        if self.commit_task is not None:
+            self.finish_commit()
+        for peer in list(self.peers):
+            for model in [model for model in self.models.values() if model.holder is peer]:
+                self.report_one(model, "complete")
+        worker = Peer("last")
+        self.peers.append(worker)
+        for name in list(self.engine.functions):
+            self.run(lambda name=name: self.engine.can_do(worker, name, 0))
+        for _ in range(30):
+            self.commit()
+            self.claim_all()
+            self.advance(1000)
+            while (model := self.grab_one(worker)) is not None:
+                self.report_one(model, "complete")
+        left = [model for model in self.models.values() if model.state in LIVE]
+        assert not left, f"never served: {left}"
+        assert not self.tickets
+        for model in self.models.values():
+            assert self.store.records[model.job.id].state == model.state
+        assert self.engine.jobs == {} or all(job.state is HELD for job in self.engine.jobs.values())
+        assert (self.engine.delayed_on_disk, len(self.engine.delayed), len(self.engine.timeouts)) == (0, 0, 0)
+        for function in self.engine.functions.values():
+            assert (function.ready, function.spilled, function.uniques) == (0, 0, {})
+            assert [(w.size, w.bytes, w.on_disk) for w in function.windows] == [(0, 0, 0)] * 3
+        assert not any(peer.listening for peer in self.peers)
+
+
+TestEngine = EngineMachine.TestCase
+TestEngine.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
