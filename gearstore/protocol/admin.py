@@ -39,6 +39,11 @@ def incomplete(command: bytes) -> bytes:
     return b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+%s\r\n" % command
 
 
+def refused(code: bytes, text: bytes) -> bytes:
+    """Return the answer to a command that was understood and is refused."""
+    return b"ERR %s %s\r\n" % (code, text.replace(b" ", b"+"))
+
+
 def value(text: str) -> bytes:
     """Return `OK text`."""
     return b"OK %s\n" % text.encode()

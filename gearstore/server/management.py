@@ -20,16 +20,17 @@ from gearstore.queue.record import Record, load, replay, retry
 from gearstore.store.base import Filter
 
 if TYPE_CHECKING:
+    from gearstore.queue.functions import Function
     from gearstore.server.connection import Connection
     from gearstore.server.hub import Hub
 
 PAGE = 200  # jobs handled between two looks at other connections
 LIST_LIMIT = 50
 PREVIEW = 60  # bytes of a workload
+MAX_INTEGER = (1 << 63) - 1  # that the store takes
 
-FILTER_KEYS = {
-    "function", "state", "since", "until", "error", "unique", "payload_match", "handles", "limit", "order",
-}  # fmt: skip
+CHOOSING = {"function", "state", "since", "until", "error", "unique", "payload_match", "handles"}
+FILTER_KEYS = {*CHOOSING, "limit", "order"}
 TYPES: dict[str, tuple[type, ...]] = {
     "function": (str,), "state": (list, str), "since": (int,), "until": (int,), "error": (str,), "unique": (str,),
     "payload_match": (str,), "handles": (list,), "limit": (int,), "order": (str,), "dry_run": (bool,),
@@ -54,7 +55,10 @@ def text(data: bytes) -> str:
 
 def data(value: str) -> bytes:
     """Return the bytes that JSON carried."""
-    return value.encode("utf-8", "surrogateescape")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Refusal("usage", f"{value!r} holds a surrogate that stands for no byte") from None
 
 
 async def manage(conn: Connection, line: bytes) -> None:
@@ -66,7 +70,8 @@ async def manage(conn: Connection, line: bytes) -> None:
         await VERBS[verb](conn, request)
         conn.reply(b".\n")
     except Refusal as refusal:
-        conn.reply(f"ERR {refusal.code} {refusal}\n".encode("utf-8", "surrogateescape"))
+        sentence = " ".join(str(refusal).split("\n"))  # it may quote a handle, and that may hold anything
+        conn.reply(f"ERR {refusal.code} {sentence}\n".encode("utf-8", "surrogateescape"))
     except StoreError as error:
         conn.reply(f"ERR store {error}\n".encode())
 
@@ -80,7 +85,7 @@ def parse(line: bytes) -> tuple[str, Object]:
         raise Refusal("usage", f"unknown verb {verb!r}; there are {', '.join(VERBS)}")
     try:
         request = json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refusal("usage", f"the request is not JSON: {error}") from None
     if not isinstance(request, dict):
         raise Refusal("usage", "the request is not a JSON object")
@@ -89,6 +94,8 @@ def parse(line: bytes) -> tuple[str, Object]:
             raise Refusal("usage", f"{verb} has no key {key!r}; there are {', '.join(sorted(KEYS[verb])) or 'none'}")
         if value is not None and type(value) not in TYPES[key]:
             raise Refusal("usage", f"{key} is {TYPES[key][0].__name__}, not {type(value).__name__}")
+        if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise Refusal("usage", f"{key} has too many digits")
     return verb, {key: value for key, value in request.items() if value is not None}
 
 
@@ -124,8 +131,8 @@ async def status(conn: Connection, request: Object) -> None:
             continue
         high, normal, low = function.queued
         states = {state.name.lower(): function.states[state] for state in JobState}
-        heads = [window.jobs[0] for window in function.windows if window.jobs]
-        heads += [jobs[0] for jobs in function.volatile if jobs]
+        queues = [*(window.jobs for window in function.windows), *function.volatile]
+        heads = [next((job for job in jobs if job.place), None) for jobs in queues]  # withdrawn ones have no place
         send(
             conn,
             {
@@ -135,7 +142,7 @@ async def status(conn: Connection, request: Object) -> None:
                 "low": low,
                 **states,
                 "workers": len(function.workers),
-                "oldest_at": min((job.created_at for job in heads if job.place), default=None),
+                "oldest_at": min((job.created_at for job in heads if job is not None), default=None),
             },
         )
 
@@ -172,7 +179,7 @@ async def jobs(conn: Connection, request: Object) -> None:
 async def show(conn: Connection, request: Object) -> None:
     """Everything about some jobs."""
     await conn.hub.durable(patient=False)
-    for handle in request.get("handles", []):
+    for handle in strings(request.get("handles", [])):
         job = conn.engine.jobs.get(data(handle))
         record = await conn.hub.record_of(data(handle)) if job is None or job.background else None
         if record is None and job is None:
@@ -278,13 +285,18 @@ async def matching(conn: Connection, request: Object) -> AsyncIterator[list[Obje
     await conn.hub.durable(patient=False)
     wanted = filter_of(conn, request)
     newest = request["order"] == "newest"
-    left = request["limit"]
-    volatile = [job for job in conn.engine.jobs.values() if not job.background and job.state in LIVE]
-    volatile = [job for job in sorted(volatile, key=lambda job: job.id, reverse=newest) if fits(job, wanted)][:left]
-    if volatile:
-        yield [describe(conn.hub, None, job) for job in volatile]
-    async for page in pages(conn, wanted, newest, left - len(volatile)):
+    limit = request["limit"]
+    foreground = volatile(conn, wanted, newest, limit)
+    if foreground:
+        yield [describe(conn.hub, None, job) for job in foreground]
+    async for page in pages(conn, wanted, newest, limit - len(foreground)):
         yield [describe(conn.hub, record, conn.engine.jobs.get(conn.engine.handle(record.id))) for record in page]
+
+
+def volatile(conn: Connection, wanted: Filter, newest: bool, limit: int | None) -> list[Job]:
+    """Return the foreground jobs that match."""
+    jobs = [job for job in conn.engine.jobs.values() if not job.background and job.state in LIVE and fits(job, wanted)]
+    return sorted(jobs, key=lambda job: job.id, reverse=newest)[:limit]
 
 
 def fits(job: Job, wanted: Filter) -> bool:
@@ -306,17 +318,17 @@ def fits(job: Job, wanted: Filter) -> bool:
 
 async def change(conn: Connection, request: Object, act: Callable[..., Coroutine[Any, Any, Object]]) -> None:
     """Do something to each job named or matched, in batches; every line is sent after its batch is durable."""
-    if not FILTER_KEYS & request.keys():
+    if not CHOOSING & request.keys():
         raise Refusal("usage", "name handles or give a filter")
-    dry_run = request.get("dry_run", False)
+    dry_run, newest, limit = request.get("dry_run", False), request.get("order") == "newest", request.get("limit")
     totals = {"matched": 0, "changed": 0, "refused": 0}
     await conn.hub.durable(patient=False)
     wanted = filter_of(conn, request)
     known: set[bytes] = set()
-    async for page in pages(conn, wanted, request.get("order") == "newest", request.get("limit")):
+
+    async def change_page(page: list[tuple[bytes, Record | None]]) -> None:
         lines = []
-        for record in page:
-            handle = conn.engine.handle(record.id)
+        for handle, record in page:
             known.add(handle)
             conn.hub.set_time()
             lines.append(await attempt(conn, handle, record, act, dry_run))
@@ -326,14 +338,23 @@ async def change(conn: Connection, request: Object, act: Callable[..., Coroutine
             totals["refused" if "refused" in line else "changed"] += 1
         send(conn, *lines)
         await conn.drain()
+
+    foreground = volatile(conn, wanted, newest, limit)
+    await change_page([(job.handle, None) for job in foreground])
+    async for page in pages(conn, wanted, newest, None if limit is None else limit - len(foreground)):
+        await change_page([(conn.engine.handle(record.id), record) for record in page])
     for name in strings(request.get("handles", [])):
         if data(name) not in known:
-            raise Refusal("not_found", f"there is no stored job {name}")
+            raise Refusal("not_found", f"there is no job {name}")
     send(conn, totals)
 
 
 async def attempt(
-    conn: Connection, handle: bytes, record: Record, act: Callable[..., Coroutine[Any, Any, Object]], dry_run: bool
+    conn: Connection,
+    handle: bytes,
+    record: Record | None,
+    act: Callable[..., Coroutine[Any, Any, Object]],
+    dry_run: bool,
 ) -> Object:
     """Return what was done to one job, or why not."""
     try:
@@ -342,26 +363,35 @@ async def attempt(
         return {"handle": text(handle), "refused": text(refusal.text)}
 
 
-async def cancel_one(conn: Connection, handle: bytes, record: Record, dry_run: bool) -> Object:
+def newest_state(conn: Connection, handle: bytes, record: Record | None) -> tuple[Function, JobState]:
+    """Return function and state of a job, of which memory knows more than its row; a foreground job has none."""
+    job = conn.engine.jobs.get(handle)
+    if job is not None:
+        return job.function, JobState(job.state)
+    if record is None:
+        raise QueueError(b"REFUSED", b"it has just ended")
+    return conn.hub.function_of(record), JobState(record.state)
+
+
+async def cancel_one(conn: Connection, handle: bytes, record: Record | None, dry_run: bool) -> Object:
     """Cancel a live or held job."""
-    engine = conn.engine
-    job = engine.jobs.get(handle)
-    state = JobState(record.state if job is None else job.state)
+    function, state = newest_state(conn, handle, record)
     name = state.name.lower()
     if state not in (*LIVE, HELD):
         raise QueueError(b"REFUSED", b"it is %s already" % name.encode())
-    function = conn.hub.function_of(record)
     if not dry_run:
-        engine.cancel(job if job is not None else load(engine, function, record))
+        job = conn.engine.jobs.get(handle)
+        if job is None:
+            assert record is not None
+            job = load(conn.engine, function, record)
+        conn.engine.cancel(job)
     return {"function": text(function.name), "was": name, "state": "cancelled"}
 
 
-async def retry_one(conn: Connection, handle: bytes, record: Record, dry_run: bool) -> Object:
+async def retry_one(conn: Connection, handle: bytes, record: Record | None, dry_run: bool) -> Object:
     """Put an ended or held job back into its queue."""
-    function = conn.hub.function_of(record)
-    job = conn.engine.jobs.get(handle)
-    state = JobState(record.state if job is None else job.state)
-    if state.name not in ("FAILED", "CANCELLED", "HELD"):
+    function, state = newest_state(conn, handle, record)
+    if record is None or state.name not in ("FAILED", "CANCELLED", "HELD"):
         hint = ": use replay" if state.name == "DONE" else ""
         raise QueueError(b"REFUSED", f"it is {state.name.lower()}{hint}".encode())
     if not dry_run:
@@ -379,14 +409,14 @@ async def refuse_twin(conn: Connection, record: Record) -> None:
             raise QueueError(b"REFUSED", b"its unique is queued again as %s" % conn.engine.handle(other.id))
 
 
-async def replay_one(conn: Connection, handle: bytes, record: Record, dry_run: bool) -> Object:
+async def replay_one(conn: Connection, handle: bytes, record: Record | None, dry_run: bool) -> Object:
     """Submit a copy of an ended job."""
-    function = conn.hub.function_of(record)
-    state = JobState(record.state).name.lower()
-    line: Object = {"function": text(function.name), "was": state, "state": state}
+    function, state = newest_state(conn, handle, record)
+    name = state.name.lower()
+    line: Object = {"function": text(function.name), "was": name, "state": name}
+    if record is None or state not in ENDED:
+        raise QueueError(b"REFUSED", b"it is %s" % name.encode())
     if dry_run:
-        if record.state not in ENDED:
-            raise QueueError(b"REFUSED", b"it is %s" % state.encode())
         return line
     await refuse_twin(conn, record)
     copy = replay(conn.engine, function, record)

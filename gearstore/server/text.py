@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable, Iterable
 
 from gearstore import __version__
+from gearstore.errors import QueueError
 from gearstore.protocol import admin
 from gearstore.protocol.parser import MANAGEMENT
 from gearstore.queue.functions import Function
-from gearstore.queue.job import HELD, LIVE, RUNNING, Job
+from gearstore.queue.job import DELAYED, HELD, LIVE, RUNNING, Job
 from gearstore.server.connection import Connection, Later
 from gearstore.server.management import manage
 
@@ -32,7 +33,10 @@ def text_line(conn: Connection, args: list[bytes]) -> None:
     elif command is None:
         conn.reply(admin.unknown_command(words[0]))
     else:
-        conn.reply(command(conn, words))
+        try:
+            conn.reply(command(conn, words))
+        except QueueError as refusal:
+            conn.reply(admin.refused(refusal.code, refusal.text))
 
 
 def _functions(conn: Connection) -> Iterable[Function]:
@@ -46,8 +50,13 @@ def status(conn: Connection, words: list[bytes]) -> bytes:
 
 
 def prioritystatus(conn: Connection, words: list[bytes]) -> bytes:
-    """`prioritystatus`: name, queued by priority, workers."""
-    return admin.table((admin.clean_name(f.name), *f.queued, len(f.workers)) for f in _functions(conn))
+    """`prioritystatus`: name, queued by priority (jobs for a later time are NORMAL), workers."""
+    rows = []
+    for function in _functions(conn):
+        high, normal, low = function.queued
+        normal += function.states[DELAYED]
+        rows.append((admin.clean_name(function.name), high, normal, low, len(function.workers)))
+    return admin.table(rows)
 
 
 def workers(conn: Connection, words: list[bytes]) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_RESULT = 65536  # bytes of a result that are kept
 RESERVE = 1_000_000  # job numbers reserved ahead: foreground jobs use them without a write
 HIGH_JOBS, HIGH_BYTES = 5_000, 16 << 20  # of a filling batch; beyond it those who add are not read from
-GATHER_TURNS = int(__import__("os").environ.get("GT", "8"))
+GATHER_TURNS = 8  # of the loop
 ASSIGNMENT_DELAY = 0.01  # seconds that an assignment may wait; most jobs end before
 RETRY_DELAY = 0.25  # seconds between tries while the disk is full
 

@@ -5,7 +5,8 @@ It can fail on command: while `full` is set `apply` raises StoreFull, while `bro
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict
+from itertools import chain
 from typing import Any
 
 from gearstore.errors import StoreError, StoreFull
@@ -26,7 +27,7 @@ class MemoryStore:
 
     def __init__(self, keep: int = 100_000) -> None:
         self.keep = keep  # ended jobs; the oldest go first, or memory would fill with history
-        self.ended: deque[int] = deque()
+        self.ended: OrderedDict[int, None] = OrderedDict()
         self.full = False
         self.broken = False
         self.records: dict[int, Record] = {}
@@ -94,12 +95,18 @@ class MemoryStore:
                 state=DONE, attempts=attempts, started_at=started_at, ended_at=ended_at, worker=worker
             )
         self.next_id = changes.next_id or self.next_id
-        self.ended += [row[0] for row in changes.done] + [row[0] for row in changes.changed if row[1] in ENDED]
-        while len(self.ended) > self.keep:
-            id = self.ended.popleft()
-            if id in self.records and self.records[id].state in ENDED:
-                del self.records[id]
+        self._forget_history(changes)
         return found
+
+    def _forget_history(self, changes: Changes) -> None:
+        for id, state in chain(((row[0], DONE) for row in changes.done), (row[:2] for row in changes.changed)):
+            self.ended.pop(id, None)
+            if state in ENDED:
+                self.ended[id] = None
+        while len(self.ended) > self.keep:
+            id, _ = self.ended.popitem(last=False)
+            self.records.pop(id, None)
+            self.hashes.pop(id, None)
 
     async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
         """See `Store`."""

@@ -25,6 +25,8 @@ def statements(text: str) -> list[str]:
         if sqlite3.complete_statement(current):
             found.append(current)
             current = ""
+    if any(line and not line.startswith("--") for line in map(str.strip, current.splitlines())):
+        raise ValueError(f"a statement without its semicolon: {current.strip()}")
     return found
 
 

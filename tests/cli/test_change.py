@@ -123,6 +123,13 @@ def test_a_terminal_is_asked_before_more_than_one_job(gearstore: Cli, function: 
     assert states(gearstore, function) == ["queued", "queued", "queued", "failed"]
 
 
+def test_ctrl_c_is_no(gearstore: Cli, function: str, failed: list[str]) -> None:
+    result = gearstore.on_terminal("retry", "--function", function, typed="\x03", when="retry 4 jobs?")
+    assert result.code == 130
+    assert "Traceback" not in result.output
+    assert states(gearstore, function) == ["failed"] * 4
+
+
 def test_a_terminal_is_not_asked_about_one_job_or_with_yes(gearstore: Cli, function: str, failed: list[str]) -> None:
     assert "?" not in gearstore.on_terminal("retry", failed[0]).output
     assert "?" not in gearstore.on_terminal("retry", "--function", function, "--yes").output

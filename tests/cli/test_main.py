@@ -131,11 +131,6 @@ def test_a_full_disk_is_one_line(gearstore: Cli) -> None:
     assert done.stderr == b"gearstore: can't write to standard output: No space left on device\n"
 
 
-def test_ctrl_c_is_silent(gearstore: Cli, function: str) -> None:
-    result = gearstore.on_terminal("show", "-", typed="\x03", when="")
-    assert (result.code, result.output.strip()) == (130, "^C")
-
-
 def test_a_host_name_is_an_address_too(gearstore: Cli, function: str) -> None:
     (handle,) = gearstore.printed("submit", function, "--server", f"localhost:{gearstore.server.port}")
     assert gearstore.printed("jobs", handle)[0].startswith(handle)

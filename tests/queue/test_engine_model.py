@@ -289,7 +289,9 @@ class EngineMachine(RuleBasedStateMachine):
                 DELAYED if run_at else QUEUED, run_at, visible=not background and job.batch is None,
             )  # fmt: skip
             self.models[job.handle] = model
-            twins = [m for m in self.live() if m is not model and m.key and (m.function, m.key) == (function, model.key)]
+            twins = [
+                m for m in self.live() if m is not model and m.key and (m.function, m.key) == (function, model.key)
+            ]
             for twin in twins:
                 assert job.batch is not None, "a unique that lives in memory was not joined"
                 assert self.engine.jobs.get(twin.handle) is not twin.job or twin.job.place == 3
@@ -507,7 +509,9 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.commit_task is None)
     @rule()
     def commit_on_a_full_disk(self) -> None:
-        unstored = [m for m in self.models.values() if m.job.stored_state < 0 and m.background and m.job.batch is not None]
+        unstored = [
+            m for m in self.models.values() if m.job.stored_state < 0 and m.background and m.job.batch is not None
+        ]
         self.store.full = True
         task = self.loop.create_task(self.journal.commit())
         self.spin()

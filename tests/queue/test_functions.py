@@ -420,7 +420,9 @@ def test_an_altered_delayed_job_is_held() -> None:
 
 def delayed(server: Server, number: int) -> list[Job]:
     """Submit jobs for each of the next seconds, the last first."""
-    jobs = [server.submit(b"f", b"%d" % n, unique=b"u%d" % n, run_at=NOW + 1000 * (n + 1)) for n in reversed(range(number))]
+    jobs = [
+        server.submit(b"f", b"%d" % n, unique=b"u%d" % n, run_at=NOW + 1000 * (n + 1)) for n in reversed(range(number))
+    ]
     return jobs[::-1]
 
 

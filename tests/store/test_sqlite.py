@@ -1,0 +1,637 @@
+"""The store on SQLite: the common suite, and what only a file can go through: other programs, damage, a full disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gearstore.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
+from gearstore.queue.job import DONE, FAILED, NORMAL, QUEUED
+from gearstore.store.base import Changes, Filter, Store
+from gearstore.store.sqlite import SqliteStore
+from tests.store.conformance import FUNCTION, PREFIX, StoreTests, Writer, claim, everything
+
+Opener = Callable[..., Any]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gearstore.db"
+
+
+@pytest.fixture(autouse=True)
+def small_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Don't write eight megabytes for each test."""
+    monkeypatch.setattr("gearstore.store.sqlite.LOG_SIZE", 64 << 10)
+
+
+def killed(store: Store, path: Path) -> Path:
+    """Return a copy of the files as a kill at this moment would leave them."""
+    assert store.path is not None
+    path.parent.mkdir(exist_ok=True, parents=True)
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{store.path}{suffix}", f"{path}{suffix}")
+    return path
+
+
+class TestSqliteStore(StoreTests):
+    @pytest.fixture
+    def make(self, path: Path) -> Callable[[], Store]:
+        return lambda: SqliteStore(str(path))
+
+    @pytest.fixture
+    def crash(self, tmp_path: Path) -> Callable[[Store], Store]:
+        crashes = iter(range(100))
+        return lambda store: SqliteStore(str(killed(store, tmp_path / f"{next(crashes)}" / "killed.db")))
+
+    @pytest.fixture
+    def fail(self) -> Callable[[Store, Writer], Any]:
+        async def fail(store: Store, write: Writer) -> None:
+            write.new(1)  # its number is taken: the last statement but one fails
+            with pytest.raises(StoreError):
+                await write.to(store)
+
+        return fail
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(str(path))
+    await store.open(PREFIX, 5, 1000)
+    yield store
+    await store.close()
+
+
+async def opening(path: Path, **later: Any) -> SqliteStore:
+    """Return a store that is open on this path."""
+    store = SqliteStore(str(path), **later)
+    await store.open(PREFIX, 5, 1000)
+    return store
+
+
+async def refused(path: Path, kind: type[StoreError] = StoreUnusable) -> str:
+    """Return why the path can't be opened."""
+    store = SqliteStore(str(path))
+    with pytest.raises(StoreError) as refusal:
+        await store.open(PREFIX, 5, 1000)
+    assert type(refusal.value) is kind
+    assert str(path) in str(refusal.value)
+    return str(refusal.value)
+
+
+async def fill(path: Path, number: int = 3) -> None:
+    """Make a database with some jobs, closed in order."""
+    store, write = await opening(path), Writer()
+    for id in range(1, number + 1):
+        write.new(id, unique=b"unique %d" % id, workload=b"workload number %d" % id)
+    await write.to(store)
+    await store.close()
+
+
+# An orderly end
+
+
+async def test_an_orderly_end_leaves_one_file(path: Path) -> None:
+    await fill(path)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["gearstore.db", "gearstore.db.lock"]
+    store = await opening(path)
+    assert await claim(store) == [1, 2, 3]
+    assert store.warning == ""
+    await store.close()
+
+
+async def test_a_directory_is_made(tmp_path: Path) -> None:
+    store = await opening(tmp_path / "a" / "b" / "c.db")
+    await store.close()
+    assert (tmp_path / "a" / "b" / "c.db").exists()
+
+
+async def test_a_relative_path_stays_where_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    store = SqliteStore(path.name)
+    monkeypatch.chdir("/")
+    await store.open(PREFIX, 5, 1000)
+    await Writer().new(1).to(store)
+    assert (store.path, await claim(store)) == (str(path), [1])
+    await store.close()
+
+
+@pytest.mark.parametrize("name", ["with space.db", "a?mode=memory.db", "100%41.db", "#1.db", "é.db"])
+async def test_paths_with_odd_characters(tmp_path: Path, name: str) -> None:
+    store = await opening(tmp_path / name)
+    await Writer().new(1).to(store)
+    assert await claim(store) == [1]
+    await store.close()
+    assert (tmp_path / name).exists()
+
+
+async def test_close_waits_for_what_is_under_way(path: Path) -> None:
+    store, write = await opening(path), Writer()
+    commit = asyncio.ensure_future(write.new(1).to(store))
+    await asyncio.sleep(0)
+    await store.close()
+    await commit
+    store = await opening(path)
+    assert await claim(store) == [1]
+    await store.close()
+
+
+async def test_a_listing_does_not_delay_a_commit(store: SqliteStore) -> None:
+    """It reads what was there when it began, on a connection of its own."""
+    write = Writer()
+    for id in range(1, 2000):
+        write.new(id, workload=b"x" * 500)
+    await write.to(store)
+    listing = asyncio.ensure_future(store.find(Filter(), False, None, 5000))
+    await asyncio.sleep(0)
+    await write.new(5000).to(store)
+    assert len(await listing) in (1999, 2000)
+    assert len(await everything(store)) == 2000
+
+
+# How it is written
+
+
+async def test_settings_of_the_file(store: SqliteStore) -> None:
+    await Writer().new(1).to(store)
+    with closing(sqlite3.connect(f"file:{store.path}?mode=ro", uri=True)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert other.execute("PRAGMA application_id").fetchone() == (0x67737472,)
+        assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert other.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(("interval_ms", "synchronous"), [(0, 2), (50, 1)])
+async def test_settings_of_the_writer(path: Path, interval_ms: int, synchronous: int) -> None:
+    store = await opening(path, interval_ms=interval_ms)
+    for pragma, value in (("journal_mode", "wal"), ("synchronous", synchronous), ("trusted_schema", 0),
+                          ("cell_size_check", 1)):  # fmt: skip
+        assert store._writer.execute(f"PRAGMA {pragma}").fetchone() == (value,)
+    await Writer().new(1).to(store)
+    assert await claim(store) == [1]
+    await store.close()
+
+
+@pytest.mark.parametrize("pragma", ["journal_mode", "synchronous"])
+async def test_a_setting_that_does_not_hold_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, pragma: str
+) -> None:
+    """As on a file system without shared memory, where SQLite stays in another journal mode and says nothing."""
+
+    class Deaf(sqlite3.Connection):
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            return super().execute("SELECT 1" if sql.startswith(f"PRAGMA {pragma} =") else sql, *args)
+
+    connect = sqlite3.connect
+    with closing(connect(path)) as other:
+        other.execute(f"PRAGMA application_id = {0x67737472}")
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: connect(*args, factory=Deaf, **named))
+    if pragma == "synchronous":  # (2 is the default)
+        with pytest.raises(StoreUnusable, match="synchronous"):
+            await SqliteStore(str(path), interval_ms=50).open(PREFIX, 5, 1000)
+    else:
+        assert "journal_mode" in await refused(path)
+
+
+async def test_a_file_that_another_program_keeps_locked(path: Path) -> None:
+    await fill(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN IMMEDIATE")
+        assert "locked" in await refused(path, StoreFull)
+    store = await opening(path)
+    assert await claim(store) == [1, 2, 3]
+    await store.close()
+
+
+# Whose file it is
+
+
+async def test_a_second_server_is_told_the_pid_of_the_first(store: SqliteStore, path: Path) -> None:
+    assert str(os.getpid()) in await refused(path, StoreBusy)
+    await Writer().new(1).to(store)
+    assert await claim(store) == [1]
+
+
+async def test_after_the_first_server_has_ended_the_file_is_free(path: Path) -> None:
+    for _ in range(3):
+        await fill(path, 0)
+
+
+async def test_the_lock_of_a_killed_server_does_not_remain(path: Path) -> None:
+    program = f"""
+        import asyncio, os, signal
+        from gearstore.store.sqlite import SqliteStore
+        async def main():
+            await SqliteStore({str(path)!r}).open(b"H:test:", 5, 1000)
+            os.kill(os.getpid(), signal.SIGKILL)
+        asyncio.run(main())
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=30, check=False)
+    assert ended.returncode == -9
+    store = await opening(path)
+    assert store.warning == ""
+    await store.close()
+
+
+@pytest.mark.parametrize("content", [b"x", b"hello\n" * 100, b"\0" * 4096, b"SQLite format 2\0" + b"\0" * 100])
+async def test_a_file_that_is_no_database(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert "not a gearstore database" in await refused(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("open_elsewhere", [True, False])
+@pytest.mark.parametrize("wal", [True, False])
+@pytest.mark.parametrize(("user_version", "application_id"), [(0, 0), (1, 0), (0, 7), (1, 7)])
+async def test_the_database_of_another_program_is_left_alone(
+    path: Path, open_elsewhere: bool, wal: bool, user_version: int, application_id: int
+) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        if wal:
+            other.execute("PRAGMA journal_mode = WAL")
+        other.execute(f"PRAGMA user_version = {user_version}")
+        other.execute(f"PRAGMA application_id = {application_id}")
+        other.execute("CREATE TABLE theirs (value)")
+        other.execute("INSERT INTO theirs VALUES (1)")
+        other.commit()
+        if open_elsewhere:
+            assert "another program" in await refused(path)
+    if not open_elsewhere:
+        before = path.read_bytes()
+        assert "another program" in await refused(path)
+        assert path.read_bytes() == before
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+        assert other.execute("PRAGMA application_id").fetchone() == (application_id,)
+
+
+async def test_a_database_of_a_newer_gearstore(path: Path) -> None:
+    await fill(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 9999")
+    assert "newer gearstore" in await refused(path)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM jobs").fetchone() == (3,)
+
+
+async def test_a_directory_in_its_place(path: Path) -> None:
+    path.mkdir()
+    assert "is a directory" in await refused(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    with pytest.raises(StoreUnusable, match="cannot write"):
+        await SqliteStore(str(closed / "gearstore.db")).open(PREFIX, 5, 1000)
+
+
+async def test_a_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnusable, match="cannot write"):
+        await SqliteStore(str(tmp_path / "file" / "gearstore.db")).open(PREFIX, 5, 1000)
+
+
+@pytest.mark.parametrize("repeat", range(3))
+async def test_after_a_refusal_a_good_file_can_be_opened(path: Path, repeat: int) -> None:
+    path.write_bytes(b"no database")
+    await refused(path)
+    path.unlink()
+    store = await opening(path)
+    await store.close()
+
+
+# Damage
+
+
+async def test_an_emptied_file(path: Path) -> None:
+    """For SQLite it would be a new database."""
+    await fill(path)
+    path.write_bytes(b"")
+    assert "is empty" in await refused(path)
+
+
+@pytest.mark.parametrize("size", [1, 50, 99, 100, 5000, 9000])
+async def test_a_truncated_file(path: Path, size: int) -> None:
+    await fill(path)
+    path.write_bytes(path.read_bytes()[:size])
+    await refused(path)
+
+
+async def test_a_missing_file_beside_its_log(store: SqliteStore, tmp_path: Path) -> None:
+    copy = killed(store, tmp_path / "copy" / "killed.db")
+    copy.unlink()
+    assert "is missing but its log" in await refused(copy)
+
+
+@pytest.mark.parametrize("position", [0, 1, 3])
+async def test_a_log_with_a_damaged_header(store: SqliteStore, tmp_path: Path, position: int) -> None:
+    """SQLite would ignore it, and what was acknowledged with it."""
+    await Writer().new(1).to(store)
+    copy = killed(store, tmp_path / "copy" / "killed.db")
+    log = Path(f"{copy}-wal")
+    content = bytearray(log.read_bytes())
+    content[position] ^= 0xFF
+    log.write_bytes(content)
+    assert "is damaged" in (await refused(copy)).replace(f"{copy}-wal", str(copy))
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+async def test_a_log_that_is_gone_after_a_crash(store: SqliteStore, tmp_path: Path, kind: str) -> None:
+    await Writer().new(1).to(store)
+    store._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    copy = killed(store, tmp_path / "copy" / "killed.db")
+    log = Path(f"{copy}-wal")
+    if kind == "missing":
+        log.unlink()
+    else:
+        log.write_bytes(b"")
+    other = await opening(copy)
+    if kind == "missing":
+        assert "is gone" in other.warning
+    assert await claim(other) == [1]
+    await other.close()
+
+
+async def test_an_altered_payload_is_never_handed_out_as_intact(path: Path) -> None:
+    await fill(path)
+    content = path.read_bytes()
+    assert content.count(b"workload number 2") == 1
+    path.write_bytes(content.replace(b"workload number 2", b"workload number 7"))
+    store = await opening(path)
+    records = await store.claim(FUNCTION, NORMAL, 0, 10)
+    assert [(record.id, record.intact) for record in records] == [(1, True), (2, False), (3, True)]
+    assert [record.intact for record in (await everything(store)).values()] == [True, False, True]
+    await store.close()
+
+
+async def test_an_altered_unique_is_noticed(path: Path) -> None:
+    await fill(path)
+    path.write_bytes(path.read_bytes().replace(b"unique 2", b"unique 7"))
+    store = await opening(path)
+    assert [record.intact for record in await store.claim(FUNCTION, NORMAL, 0, 10)] == [True, False, True]
+    await store.close()
+
+
+async def test_a_damaged_page_is_refused_at_the_start(path: Path) -> None:
+    await fill(path, 500)
+    content = bytearray(path.read_bytes())
+    for page in range(2, len(content) // 8192):
+        content[page * 8192 : page * 8192 + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    assert "damaged" in await refused(path)
+
+
+# A crash while the file was made
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+async def test_a_crash_while_the_file_is_made(path: Path, tmp_path: Path, steps: int) -> None:
+    """Killed after so many statements of the first start; the next start makes it whole."""
+    program = f"""
+        import asyncio, os, sqlite3
+        connect = sqlite3.connect
+        left = {steps * 2}
+        class Connection(sqlite3.Connection):
+            def execute(self, *args):
+                global left
+                left -= 1
+                if left < 0:
+                    os._exit(0)
+                return super().execute(*args)
+        sqlite3.connect = lambda *args, **named: connect(*args, factory=Connection, **named)
+        from gearstore.store.sqlite import SqliteStore
+        asyncio.run(SqliteStore({str(path)!r}).open(b"H:test:", 5, 1000))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=30, check=False)
+    if path.exists() and not path.stat().st_size and not Path(f"{path}-wal").exists():
+        path.unlink()  # nothing had been written yet: the operator is asked to remove it
+    store = await opening(path)
+    await Writer().new(1).to(store)
+    assert await claim(store) == [1]
+    await store.close()
+
+
+# Space
+
+
+async def test_a_full_disk_refuses_the_batch_and_nothing_else(store: SqliteStore) -> None:
+    write = Writer()
+    await write.new(1, workload=b"kept").to(store)
+    (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
+    (before,) = store._writer.execute("PRAGMA max_page_count").fetchone()
+    store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    for _ in range(3):
+        full = Writer()
+        full.functions.add(FUNCTION)
+        with pytest.raises(StoreFull, match="disk is full"):
+            await full.new(2, workload=b"x" * 1_000_000).new(3).to(store)
+        assert await claim(store) == [1]
+    await write.done(1).to(store)  # what needs no new page still works
+    store._writer.execute(f"PRAGMA max_page_count = {before}")
+    await write.new(4, workload=b"x" * 1_000_000).to(store)
+    assert {id: record.state for id, record in (await everything(store)).items()} == {1: DONE, 4: QUEUED}
+
+
+async def test_a_disk_that_is_full(path: Path) -> None:
+    """A real one: a small file system in a namespace of its own."""
+    program = f"""
+        import asyncio, os
+        from gearstore.errors import StoreError, StoreFull
+        from gearstore.store import sqlite
+        from gearstore.store.base import Changes, checksum
+        sqlite.LOG_SIZE = 65536
+        folder = {str(path.parent)!r}
+        def job(id, size):
+            return (id, 1, 1, id, b"", None, b"x" * size, checksum(b"", b"", b"x" * size), 0)
+        async def main():
+            store = sqlite.SqliteStore({str(path)!r})
+            await store.open(b"H:test:", 5, 1000)
+            await store.apply(Changes(functions=[(1, b"f")], new=[job(1, 10)], counts={{(1, 0, 1): 1}}))
+            with open(folder + "/ballast", "wb", 0) as ballast:
+                free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+                ballast.write(bytes(free - 500_000))
+            failures = []
+            for id in (2, 3):
+                try:
+                    await store.apply(Changes(new=[job(id, 1 << 20)], counts={{(1, 0, 1): 1}}))
+                except StoreFull:
+                    failures.append("full")
+                except StoreError as error:
+                    failures.append(repr(error))
+            os.unlink(folder + "/ballast")
+            await store.apply(Changes(new=[job(4, 1 << 20)], counts={{(1, 0, 1): 1}}))
+            await store.close()
+            store = sqlite.SqliteStore({str(path)!r})
+            recovered = await store.open(b"H:test:", 5, 1000)
+            print(failures, [record.id for record in await store.claim(1, 1, 0, 10)], recovered.counts)
+            await store.close()
+        asyncio.run(main())
+    """
+    inside = f'mount -t tmpfs -o size=8m tmpfs "{path.parent}" || exit 77; exec "$@"'
+    command = ["unshare", "-rm", "sh", "-c", inside, "sh", sys.executable, "-c", textwrap.dedent(program)]
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare")
+    ended = subprocess.run(command, timeout=60, check=False, capture_output=True, text=True)
+    if ended.returncode in (1, 77) and "Traceback" not in ended.stderr:
+        pytest.skip(f"no namespace to mount in: {ended.stderr.strip()}")
+    assert (ended.stdout, ended.stderr) == ("['full', 'full'] [1, 4] [(1, 0, 1, 2)]\n", "")
+
+
+# Other programs on the file
+
+
+@pytest.fixture
+def other(store: SqliteStore) -> Iterator[sqlite3.Connection]:
+    """Return another program's connection."""
+    with closing(sqlite3.connect(str(store.path), isolation_level=None, timeout=5)) as connection:
+        yield connection
+
+
+async def test_a_writer_elsewhere_is_waited_for(store: SqliteStore, other: sqlite3.Connection) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    commit = asyncio.ensure_future(Writer().new(1).to(store))
+    beats = 0
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+        beats += 1
+    assert not commit.done() and beats == 5  # the loop goes on
+    other.execute("ROLLBACK")
+    await commit
+    assert await claim(store) == [1]
+
+
+async def test_a_writer_elsewhere_that_does_not_end(
+    store: SqliteStore, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearstore.store.sqlite.BUSY_TIMEOUT_MS", 50)
+    other.execute("BEGIN IMMEDIATE")
+    for _ in range(2):
+        with pytest.raises(StoreFull, match="locked"):
+            await Writer().new(1).to(store)
+    other.execute("ROLLBACK")
+    await Writer().new(2).to(store)
+    assert await claim(store) == [2]
+
+
+async def test_a_reader_elsewhere_disturbs_nobody(store: SqliteStore, other: sqlite3.Connection) -> None:
+    write = Writer()
+    await write.new(1).to(store)
+    other.execute("BEGIN")
+    assert other.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+    for id in range(2, 300):
+        await write.new(id, workload=b"x" * 10_000).to(store)
+    assert len(await claim(store)) == 299
+    assert other.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+
+
+async def test_a_start_beside_a_reader(path: Path) -> None:
+    await fill(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM jobs").fetchone()
+        store = await opening(path)
+        await Writer().new(10, function=7).to(store)
+        await store.close()
+
+
+async def test_what_is_not_ours_to_recover_from(store: SqliteStore, other: sqlite3.Connection) -> None:
+    other.execute("DROP TABLE jobs")
+    with pytest.raises(StoreError) as failure:
+        await Writer().new(1).to(store)
+    assert not isinstance(failure.value, StoreFull)
+    assert str(store.path) in str(failure.value)
+
+
+# Failures in the middle
+
+
+async def test_every_statement_of_a_batch_may_fail(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails, nothing of the batch is there, and the next batch works."""
+    store, kept = await opening(path), Writer()
+    await kept.new(1).to(store)
+
+    def batch() -> Changes:
+        write = Writer()
+        write.jobs, write.functions = {1: dict(kept.jobs[1])}, {FUNCTION}
+        write.new(2, function=9).new(3, state=FAILED).done(1)
+        write.changes.next_id = 50
+        return write.changes
+
+    class Failing:
+        """The writer's connection, whose n-th statement fails."""
+
+        def __init__(self, connection: sqlite3.Connection, after: int) -> None:
+            self.connection, self.left = connection, after
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.connection, name)
+
+        def execute(self, sql: str, *args: Any) -> Any:
+            return self.step(self.connection.execute, sql, *args)
+
+        def executemany(self, sql: str, *args: Any) -> Any:
+            return self.step(self.connection.executemany, sql, *args)
+
+        def step(self, work: Callable[..., Any], sql: str, *args: Any) -> Any:
+            self.left -= sql != "ROLLBACK"
+            if self.left < 0 and sql != "ROLLBACK":
+                raise sqlite3.DatabaseError("injected")
+            return work(sql, *args)
+
+    real = store._writer
+    failed = 0
+    for after in range(1, 20):
+        store._writer = Failing(real, after)  # type: ignore[assignment]
+        try:
+            await store.apply(batch())
+        except StoreError:
+            failed += 1
+            assert not real.in_transaction
+            assert {id: record.state for id, record in (await everything(store)).items()} == {1: QUEUED}
+        else:
+            break
+        finally:
+            store._writer = real
+    assert failed >= 5
+    assert {id: record.state for id, record in (await everything(store)).items()} == {1: DONE, 2: QUEUED, 3: FAILED}
+    await store.close()
+
+
+# Synced by a timer
+
+
+async def test_interval(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    fdatasync = os.fdatasync
+
+    def count(fd: int) -> None:
+        synced.append(fd)
+        fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", count)
+    store, write = await opening(path, interval_ms=10), Writer()
+    await asyncio.sleep(0.05)
+    assert synced == []  # nothing to sync
+    for id in range(1, 4):
+        await write.new(id).to(store)
+        async with asyncio.timeout(5):
+            while len(synced) < id:
+                await asyncio.sleep(0.002)
+    await store.close()
+    store = await opening(path)
+    assert await claim(store) == [1, 2, 3]
+    await store.close()
