@@ -64,16 +64,10 @@ def inspect(path: str, application_id: int) -> bool:
         raise StoreUnusable(f"{path} is empty: restore it from a backup, or remove it to start with an empty queue")
     if not header.startswith(SQLITE_MAGIC):
         raise StoreUnusable(f"{path} is not a gearstore database: choose another file with --db")
-    version = int.from_bytes(header[60:64], "big")
-    if int.from_bytes(header[68:72], "big") != application_id and not _just_created(log, version):
+    if int.from_bytes(header[68:72], "big") != application_id:  # (set before the first table is made)
         raise StoreUnusable(f"{path} is the database of another program: choose another file with --db")
     if not os.access(path, os.W_OK):
         raise StoreUnusable(f"{path} is not writable for this user: change its owner, or run as its owner")
     if log_header and log_header not in WAL_MAGICS:
         raise StoreUnusable(f"{log} is damaged: restore it and {path} from a backup")
     return log_header is None
-
-
-def _just_created(log: Path, version: int) -> bool:
-    """Whether a server died while it made the file: its first transaction may still be in the log."""
-    return version == 0 and log.exists()
