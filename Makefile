@@ -35,6 +35,7 @@ lint: $(VENV)/.dev  ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict gearstore cli
+	cd benchmarks && MYPYPATH=.. ../$(BIN)/mypy --strict .
 
 bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: ARGS=...)
 	$(BIN)/python benchmarks/bench.py $(ARGS)

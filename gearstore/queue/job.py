@@ -124,8 +124,8 @@ ON_DISK = 3  # only its row knows; also for delayed jobs
 class Job:
     """One unit of work. The first group of fields is stored, the second lives in memory only.
 
-    Fields that most jobs never change are defaults of the class, not of the instance: with 36 fields a dataclass
-    takes 2 us to make, this 0.5 (benchmarks/README.md, "making a job").
+    Fields that most jobs never change are defaults of the class, not of the instance: that makes a job in two thirds
+    of the time of a dataclass with slots (benchmarks/README.md, "making a job").
     """
 
     state: JobState = QUEUED

@@ -171,7 +171,7 @@ class Hub:
         """Handle what all connections sent, then write what they get: one write a connection.
 
         Doing the same for all of them, one after the other, keeps caches and branch predictors warm: each system call
-        in between costs them (benchmarks/README.md, "turns").
+        in between costs them (benchmarks/README.md, "hot path").
         """
         self._scheduled = False
         self.set_time()

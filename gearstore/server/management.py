@@ -189,7 +189,8 @@ async def show(conn: Connection, request: Object) -> None:
         if request.get("workload"):
             found["workload"] = base64.b64encode(workload).decode()
         if request.get("result"):
-            found["result"] = base64.b64encode(result).decode()
+            kept = len(result) == found["result_size"]  # larger ones are not
+            found["result"] = base64.b64encode(result).decode() if kept else None
         send(conn, found)
         await conn.drain()
 

@@ -24,7 +24,7 @@ MAX_RESULT = 65536  # bytes of a result that are kept
 RESERVE = 1_000_000  # job numbers reserved ahead: foreground jobs use them without a write
 HIGH_JOBS, HIGH_BYTES = 5_000, 16 << 20  # of a filling batch; beyond it those who add are not read from
 GATHER_TURNS = 8  # of the loop
-ASSIGNMENT_DELAY = 0.01  # seconds that an assignment may wait; most jobs end before
+ASSIGNMENT_DELAY = 0.025  # seconds that an assignment may wait; most jobs end before
 RETRY_DELAY = 0.25  # seconds between tries while the disk is full
 
 

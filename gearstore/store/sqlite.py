@@ -161,8 +161,8 @@ class SqliteStore:
             raise StoreUnusable(f"{self._file} is damaged ({problems}): restore it from a backup")
 
     def _grow_log(self) -> None:
-        """Write the log to its full size once: overwriting blocks is faster than appending them, up to +50 % commits
-        for few clients (benchmarks/README.md, "grown log"). It also keeps space for completions on a full disk.
+        """Write the log to its full size once: a disk overwrites blocks faster than it appends them
+        (benchmarks/README.md, "grown log"). It also keeps space for completions on a full disk.
 
         A transaction that is too large for the cache is written to the log before it is rolled back.
         """
@@ -334,7 +334,8 @@ class SqliteStore:
         while start < len(rows):
             while size > len(rows) - start:
                 size //= 2
-            # sqlite3 looks for an adapter for every `bytes` (1.3 us), but takes a bytearray as it is (0.3 us).
+            # sqlite3 looks for an adapter for every `bytes`, but takes a bytearray as it is: a quarter of the time
+            # (benchmarks/README.md, "parameters").
             values = [
                 bytearray(value) if type(value) is bytes else value
                 for value in chain.from_iterable(rows[start : start + size])

@@ -1,7 +1,6 @@
 """One thread that does what the loop hands over, in order.
 
-An executor does the same with a lock, a condition and two futures for each call; a commit is one call, so this is
-done for the sake of few clients (benchmarks/README.md, "writer").
+An executor does the same with a lock, a condition and two futures for each call, and each commit is a call.
 """
 
 from __future__ import annotations

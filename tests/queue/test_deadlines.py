@@ -8,7 +8,7 @@ from gearstore.queue.deadlines import Deadlines
 
 def test_nothing_waits() -> None:
     deadlines: Deadlines[str] = Deadlines()
-    assert (len(deadlines), deadlines.next_at, deadlines.due(1 << 60)) == (0, None, [])
+    assert len(deadlines) == 0 and deadlines.next_at is None and deadlines.due(1 << 60) == []
 
 
 def test_due_hands_out_what_is_due_earliest_first() -> None:
@@ -20,7 +20,7 @@ def test_due_hands_out_what_is_due_earliest_first() -> None:
     assert deadlines.due(20) == ["a", "b"]
     assert (len(deadlines), deadlines.next_at) == (1, 30)
     assert deadlines.due(1000) == ["c"]
-    assert (len(deadlines), deadlines.next_at) == (0, None)
+    assert len(deadlines) == 0 and deadlines.next_at is None
 
 
 def test_equal_times_keep_the_order_of_entry() -> None:

@@ -1,7 +1,7 @@
 """The engine, the journal and the memory store together against a model of dicts and lists, by random histories.
 
-Windows hold three jobs, so that spilling, claims and look-ups happen all the time; commits and claims are cut in two, so
-that everything else happens in between; the server is killed and started again. Nothing here waits for real time.
+Windows hold three jobs, so that spilling, claims and look-ups happen all the time; commits and claims are cut in two,
+so that everything else happens in between; the server is killed and started again. Nothing waits for real time.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -548,13 +549,13 @@ class EngineMachine(RuleBasedStateMachine):
     def finish_claims(self) -> None:
         for function, priority, records in self.claims:
             records = self.read(function, priority) if records is None else records
-            self.run(lambda f=function, p=priority, r=records: claimed(self.engine, f, p, r))
+            self.run(partial(claimed, self.engine, function, priority, records))
             if records:
                 self.engine.feed(function, priority)
         by_id = {function.id: function for function in self.engine.functions.values()}
         for delayed in self.delayed_claim:
             records = self.read_delayed() if delayed is None else delayed
-            self.run(lambda r=records: claimed_delayed(self.engine, by_id, r))
+            self.run(partial(claimed_delayed, self.engine, by_id, records))
         self.claims, self.delayed_claim = [], []
 
     @precondition(lambda self: not self.claims and not self.delayed_claim)
@@ -681,13 +682,13 @@ class EngineMachine(RuleBasedStateMachine):
         worker = Peer("last")
         self.peers.append(worker)
         for name in list(self.engine.functions):
-            self.run(lambda name=name: self.engine.can_do(worker, name, 0))
+            self.run(partial(self.engine.can_do, worker, name, 0))
         for _ in range(30):
             self.commit()
             self.claim_all()
             self.advance(1000)
-            while (model := self.grab_one(worker)) is not None:
-                self.report_one(model, "complete")
+            while (taken := self.grab_one(worker)) is not None:
+                self.report_one(taken, "complete")
         left = [model for model in self.models.values() if model.state in LIVE]
         assert not left, f"never served: {left}"
         assert not self.tickets

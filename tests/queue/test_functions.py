@@ -1,4 +1,4 @@
-"""Windows: a queue larger than memory is spilled, read back in order, and nothing in it is lost, doubled or overtaken."""
+"""Windows: a queue larger than memory is spilled and read back in order; nothing is lost, doubled or overtaken."""
 
 from unittest.mock import patch
 
@@ -7,6 +7,7 @@ import pytest
 from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function, Window
 from gearstore.queue.job import CANCELLED, DONE, HELD, HIGH, LOW, NORMAL, QUEUED, RUNNING, Job, Reason
+from gearstore.queue.peer import Peer
 from gearstore.queue.record import claimed, claimed_delayed, retry
 from tests.queue.doubles import NOW, Server, row
 
@@ -354,7 +355,7 @@ def test_a_look_up_that_finds_an_ended_job_for_both_kinds(server: Server, first_
     server.engine.complete(existing, b"")
     server.disk.commit()
     server.disk.commit()
-    listeners = []
+    listeners: list[Peer] = []
     while (job := server.engine.grab(worker)) is not None:
         listeners += job.listeners
         server.engine.complete(job, b"")
@@ -480,7 +481,7 @@ def test_a_client_that_joins_a_delayed_job_before_its_commit_is_told() -> None:
         job = server.ask(b"f", b"joined", unique=b"j", run_at=NOW + 9000)
         server.ask(b"f", unique=b"j", client=client)
         server.disk.commit()
-        listeners = []
+        listeners: list[Peer] = []
         for _ in range(20):
             server.disk.feed_delayed()
             server.advance(1000)

@@ -1,4 +1,8 @@
-"""The server as a real process: `python -m gearstore_cli serve`, started, signalled, killed, started again."""
+"""The server as a real process: started, signalled, killed, started again.
+
+With `cli=True` it is `gearstore serve` as users start it. Without, the same server is started without the command line
+around it: that takes half the time, and these tests start more than a hundred.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,23 @@ HOST = "127.0.0.1"
 START = 20.0  # seconds until a server must be ready
 END = 15.0  # seconds until a server that was told to stop must have ended
 CLEAN = ("GEARSTORE_", "GEARMAN", "NOTIFY_SOCKET", "WATCHDOG_")  # variables that must not reach a server
+
+# The server alone. Its options are written as --name=value, or as --name for a switch.
+SERVE = """
+import logging, os, sys
+from gearstore.config import load_config
+from gearstore.server.server import run
+flags = {"listen": []}
+for name, equals, value in (argument[2:].partition("=") for argument in sys.argv[1:]):
+    name = name.replace("-", "_")
+    if name == "listen":
+        flags[name].append(value)
+    else:
+        flags[name] = value if equals else True
+config, warnings = load_config(flags, os.environ)
+logging.basicConfig(level=config.log_level)
+sys.exit(run(config))
+"""
 
 Result = TypeVar("Result")
 StartServer = Callable[..., "Server"]
@@ -90,35 +111,35 @@ class Server:
         listen: Sequence[str] = (f"{HOST}:0",),
         db: Path | None = None,
         variables: dict[str, str] | None = None,
-        wait: bool = True,
+        cli: bool = False,
     ) -> None:
         self.directory = directory
         self.db = db or directory / "gearstore.db"
         self.options = [*(f"--listen={address}" for address in listen), f"--db={self.db}", *options]
         self.variables = variables or {}
+        self.command = ["-m", "gearstore_cli", "serve"] if cli else ["-c", SERVE]
         self.manager = Manager()
         self.log_path = directory / f"log{next(_numbers)}"
         self.wires: list[Wire] = []
         self.process: subprocess.Popen[bytes]
         self.port = 0
-        self.start(wait)
+        self.start()
 
     # Life
 
-    def start(self, wait: bool = True) -> None:
+    def start(self) -> None:
         """Start the process; return when it says that it is ready."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(CLEAN)}
         environ |= {"NOTIFY_SOCKET": "@" + self.manager.name} | self.variables
-        command = [sys.executable, "-m", "gearstore_cli", "serve", *self.options]
+        command = [sys.executable, *self.command, *self.options]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd=self.directory
             )
-        if wait:
-            if not self.manager.wait("READY=1", self.process, START):
-                self.end()
-                pytest.fail(f"not ready: {self.log}")
-            self.port = self.find_port()
+        if not self.manager.wait("READY=1", self.process, START):
+            self.end()
+            pytest.fail(f"not ready: {self.log}")
+        self.port = self.find_port()
 
     def find_port(self) -> int:
         """Return the TCP port that the server listens on, 0 if it has none."""

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ from gearstore.protocol.packets import (
 )
 from tests.server.process import HOST, Server, StartServer, eventually, free_port, run_serve
 from tests.server.wire import Wire, packet
+
+
+@pytest.fixture
+def start_server(start_server: StartServer) -> StartServer:
+    """Start servers as users do."""
+    return partial(start_server, cli=True)
 
 
 def start_job(server: Server, workload: bytes = b"") -> tuple[Wire, bytes]:

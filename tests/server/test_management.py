@@ -297,10 +297,12 @@ def test_jobs_lists_50_unless_told_otherwise(client: Wire, f: bytes) -> None:
 
 def test_jobs_lists_foreground_jobs_too(client: Wire, f: bytes) -> None:
     handle = client.submit(SUBMIT_JOB, f, b"u", b"w")
-    for request in ({}, {"unique": "u"}, {"payload_match": "w"}, {"state": ["queued"]}, {"handles": [handle.decode()]}):
+    named: list[dict[str, Any]] = [{"state": ["queued"]}, {"handles": [handle.decode()]}]
+    for request in (*named, {}, {"unique": "u"}, {"payload_match": "w"}):
         found = client.manage("jobs", function=f.decode(), **request)
         assert [(job["handle"], job["background"]) for job in found] == [(handle.decode(), False)]
-    for request in ({"unique": "v"}, {"payload_match": "v"}, {"state": ["running"]}, {"error": "x"}, {"until": 1}):
+    others: list[dict[str, Any]] = [{"state": ["running"]}, {"until": 1}]
+    for request in (*others, {"unique": "v"}, {"payload_match": "v"}, {"error": "x"}):
         assert client.manage("jobs", function=f.decode(), **request) == []
 
 
@@ -363,7 +365,7 @@ def test_cancel_has_no_limit_unless_told(client: Wire, f: bytes) -> None:
 def test_retry(client: Wire, worker: Wire, f: bytes, jobs: Jobs) -> None:
     found = client.manage("retry", function=f.decode())
     assert found.pop() == {"matched": 7, "changed": 3, "refused": 4}
-    reasons = [job.get("refused", job.get("was")) for job in found]
+    reasons: list[str] = [job["refused"] if "refused" in job else job["was"] for job in found]
     assert names(jobs, found) == ["done", "failed", "excepted", "running", "queued", "delayed", "cancelled"]
     assert reasons[0].startswith("it is done: use replay")
     assert reasons[1:] == ["failed", "failed", "it is running", "it is queued", "it is delayed", "cancelled"]

@@ -42,7 +42,7 @@ BACKGROUND = {"LOW": SUBMIT_JOB_LOW_BG, "NORMAL": SUBMIT_JOB_BG, "HIGH": SUBMIT_
 
 def take_all(worker: Wire) -> list[bytes]:
     """Take jobs until there are none; return their workloads."""
-    workloads = []
+    workloads: list[bytes] = []
     while True:
         kind, content = worker.ask(GRAB_JOB)
         if kind is NO_JOB:
@@ -313,7 +313,7 @@ def test_epoch_jobs_run_in_the_order_of_their_times(client: Wire, worker: Wire, 
     for offset in (2, 1, 2, 1):
         client.submit(SUBMIT_JOB_EPOCH, f, b"", b"%d" % (now + offset), b"%d" % offset)
     worker.send(CAN_DO, f)
-    seen = []
+    seen: list[bytes] = []
     while len(seen) < 4:
         worker.send(PRE_SLEEP)
         worker.expect(NOOP)

@@ -50,7 +50,7 @@ def drain(worker: Wire, jobs: int) -> list[tuple[bytes, bytes, bytes]]:
 
     After a start, and where the queue is larger than its window, a worker may have to sleep while jobs are read back.
     """
-    found = []
+    found: list[tuple[bytes, bytes, bytes]] = []
     while True:
         answer, content = worker.ask(GRAB_JOB_UNIQ)
         if answer is NO_JOB:
@@ -211,7 +211,7 @@ def test_an_answered_completion_is_never_delivered_again(start_server: StartServ
     handles = [client.submit(SUBMIT_JOB_BG, b"f", b"", b"%d" % n) for n in range(100)]
     worker.send(CAN_DO, b"f")
     worker.send(GRAB_JOB)
-    answered = []
+    answered: list[bytes] = []
     while len(answered) < 60:
         handle = worker.expect(JOB_ASSIGN)[0]
         worker.send_bytes(packet(WORK_COMPLETE, handle, b"") + packet(GRAB_JOB))
@@ -228,14 +228,14 @@ def test_an_answered_completion_is_never_delivered_again(start_server: StartServ
 def test_acknowledged_submits_of_a_pipeline_are_back(start_server: StartServer) -> None:
     server = start_server()
     client = server.connect()
-    client.send_bytes(b"".join(packet(SUBMIT_JOB_BG, b"f", b"%d" % n, b"w%d" % n) for n in range(1500)))
-    acknowledged = [client.expect(JOB_CREATED)[0] for _ in range(300)]
+    client.send_bytes(b"".join(packet(SUBMIT_JOB_BG, b"f", b"%d" % n, b"w%d" % n) for n in range(800)))
+    acknowledged = [client.expect(JOB_CREATED)[0] for _ in range(150)]
     server.kill()
     server.restart()
     worker = server.connect()
     worker.send(CAN_DO, b"f")
-    jobs = drain(worker, 300)
-    assert [handle for handle, _, _ in jobs[:300]] == acknowledged
+    jobs = drain(worker, 150)
+    assert [handle for handle, _, _ in jobs[:150]] == acknowledged
     assert [(unique, workload) for _, unique, workload in jobs] == [(b"%d" % n, b"w%d" % n) for n in range(len(jobs))]
     assert len({handle for handle, _, _ in jobs}) == len(jobs)
 
@@ -264,7 +264,7 @@ def test_an_interrupted_job_keeps_its_place_and_a_requeued_one_its_new_one(start
 def test_handles_are_never_given_twice(start_server: StartServer, orderly: bool) -> None:
     server = start_server()
     seen: list[bytes] = []
-    for _ in range(3):
+    for _ in range(2):
         client, worker = server.connect(), server.connect()
         for n in range(3):
             seen.append(client.submit(SUBMIT_JOB_BG, b"f", b"", b""))

@@ -52,7 +52,7 @@ class Writer:
             state: JobState = QUEUED, created_at: int = NOW, **later: Any) -> Writer:  # fmt: skip
         """Add a new job."""
         key = coalescing_key(unique, workload)
-        job = {
+        job: dict[str, Any] = {
             "function": function, "priority": priority, "position": id if position is None else position,
             "unique": unique, "workload": workload, "state": QUEUED,
             "hash": unique_hash(key) if spilled and key else None,
@@ -91,7 +91,7 @@ class Writer:
             key = coalescing_key(job["unique"], job["workload"])
             job["hash"] = unique_hash(key) if later.pop("spilled") and key else None
         values = dict(zip(LATER, EMPTY, strict=True)) | later
-        self.changes.changed.append((id, int(state), job["position"], job["hash"], *values.values()))  # type: ignore[arg-type]
+        self.changes.changed.append((id, int(state), job["position"], job["hash"], *values.values()))
 
     def done(self, id: int, *, attempts: int = 1, started_at: int = NOW + 1, ended_at: int = NOW + 2,
              worker: bytes = b"") -> Writer:  # fmt: skip

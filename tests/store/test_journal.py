@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from gearstore.errors import QueueError, StoreError
 from gearstore.queue.engine import Engine
 from gearstore.queue.job import DONE, FAILED, NORMAL, QUEUED, RUNNING, Job, Reason
 from gearstore.queue.peer import Peer
-from gearstore.queue.record import Record, recover
+from gearstore.queue.record import Record, claimed, recover
 from gearstore.store import journal as journal_module
 from gearstore.store.base import Changes
 from gearstore.store.journal import Batch, Journal
@@ -29,6 +31,7 @@ class Notebook(MemoryStore):
         self.batches: list[Changes] = []
         self.tries = 0
         self.full_for_new = False
+        self.then: Callable[[], None] = lambda: None  # done when a batch is durable, before anybody knows
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -41,6 +44,8 @@ class Notebook(MemoryStore):
         finally:
             self.full = full
         self.batches.append(changes)
+        then, self.then = self.then, lambda: None
+        then()
         return found
 
     def rows(self) -> dict[int, int]:
@@ -418,6 +423,29 @@ async def test_a_foreground_job_on_a_full_disk(bench: Bench) -> None:
     assert bench.failures == []
 
 
+async def test_a_refused_job_that_stays_in_the_foreground_is_not_stored_later(bench: Bench) -> None:
+    """It came back from its worker while the batch was tried: the next batch has it too."""
+    client = Peer("client")
+    job = bench.submit(b"u", client)
+    assert bench.engine.grab(bench.worker) is job
+    assert bench.submit(b"u") is job
+    bench.store.gate.clear()
+    commit = asyncio.ensure_future(bench.journal.commit())
+    await until(lambda: bench.store.tries)
+    bench.engine.cant_do(bench.worker, job.function)
+    bench.engine.can_do(bench.worker, b"f", 0)
+    bench.store.full = True
+    bench.store.gate.set()
+    await commit
+    bench.store.full = False
+    await bench.journal.commit()
+    assert bench.store.rows() == {}
+    assert bench.engine.grab(bench.worker) is job and list(job.listeners) == [client]
+    bench.engine.complete(job, b"")
+    await bench.journal.commit()
+    assert (bench.store.rows(), bench.engine.jobs) == ({}, {})
+
+
 # A store that fails
 
 
@@ -549,6 +577,39 @@ async def test_a_job_on_disk_is_joined_after_its_look_up() -> None:
     assert job.stored_state >= 0 and new.stored_state >= 0
     assert sorted(bench.store.rows()) == [1, 2, 3, new.id]
     assert list(bench.engine.jobs[jobs[1].handle].listeners) == [client]
+
+
+async def test_a_look_up_that_finds_an_ended_job_while_both_kinds_wait() -> None:
+    """The foreground client is served; the background submit is refused, and so never stored."""
+    bench = await Bench(window=1).start()
+    jobs = [bench.submit(b"u%d" % n) for n in range(3)]
+    await bench.journal.commit()
+    assert bench.engine.grab(bench.worker) is jobs[0]
+    client = Peer("client")
+    job = bench.submit(b"u1", client)
+    bench.store.gate.clear()
+    commit = asyncio.ensure_future(bench.journal.commit())
+    await until(lambda: bench.store.tries == 2)
+    assert bench.submit(b"u1") is job
+    function = job.function
+    function.windows[NORMAL].changed = {}
+    page = await bench.store.claim(function.id, NORMAL, function.windows[NORMAL].after, 10)
+    claimed(bench.engine, function, NORMAL, page)
+    existing = bench.engine.grab(bench.worker)
+    assert existing is not None and existing.handle == jobs[1].handle
+    bench.store.gate.set()
+    bench.store.then = partial(bench.engine.complete, existing, b"")
+    await commit
+    await bench.journal.commit()
+    assert sorted(bench.store.rows()) == [1, 2, 3]
+    served = []
+    while (one := bench.engine.grab(bench.worker)) is not None:
+        served.append((one.handle, list(one.listeners)))
+        bench.engine.complete(one, b"")
+        bench.engine.told(one)
+        await bench.journal.commit()
+    assert served == [(jobs[2].handle, []), (job.handle, [client])]
+    assert bench.store.rows() == {jobs[0].id: QUEUED, jobs[1].id: DONE, jobs[2].id: DONE}
 
 
 async def test_a_look_up_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,206 @@
+"""Small benchmarks of single decisions; benchmarks/README.md tells what each of them is for.
+
+Each line is the best of several runs, in CPU time of the thread, so that other work on the machine matters little.
+No socket and no other process takes part. `python benchmarks/micro.py [NAME...]`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import make_dataclass
+from pathlib import Path
+from typing import Any
+
+from gearstore.config import load_config
+from gearstore.protocol import packets as p
+from gearstore.protocol.parser import PacketParser
+from gearstore.queue.functions import Function
+from gearstore.queue.job import Job
+from gearstore.queue.record import recover
+from gearstore.server.commands import HANDLERS
+from gearstore.server.connection import Connection
+from gearstore.server.hub import Hub
+from gearstore.store import migrations
+from gearstore.store.journal import Journal
+from gearstore.store.memory import MemoryStore
+from gearstore.store.sqlite import SqliteStore
+
+ROUNDS = 30
+CLIENTS = 64
+UNIQUE = b"aa93dba6-e7b4-11f1-b968-%012d"
+WORKLOAD = b"x" * 100
+
+
+def best(work: Callable[[], object], times: int, rounds: int = ROUNDS) -> float:
+    """Return the microseconds of one of `times` things that `work` does, in its best round."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.thread_time()
+        work()
+        seconds.append(time.thread_time() - start)
+    return min(seconds) / times * 1e6
+
+
+def report(name: str, microseconds: float) -> None:
+    """Print one line."""
+    print(f"{name:58} {microseconds:8.2f} us")
+
+
+def parser() -> None:
+    """Cut 1000 pipelined submits into packets."""
+    data = b"".join([p.request(p.SUBMIT_JOB_BG, b"f", UNIQUE % n, WORKLOAD) for n in range(1000)])
+
+    def work() -> None:
+        cutter = PacketParser(1 << 20)
+        cutter.feed(data)
+        cutter.take(1000)
+
+    report("parser: a submit", best(work, 1000))
+    numbers = list(p.PacketType)
+    report("parser: look up a packet type by an enum call", best(lambda: [p.PacketType(18) for _ in range(1000)], 1000))
+    table = tuple(numbers)
+    report("parser: look it up in a tuple", best(lambda: [table[18] for _ in range(1000)], 1000))
+
+
+def making_a_job() -> None:
+    """A job's fields as class defaults, and as a dataclass with slots that sets them all."""
+    fields = [name for name in Job.__annotations__] + ["id", "handle", "function", "unique", "workload", "position"]
+    slotted = make_dataclass("slotted", [(name, object, 0) for name in fields], slots=True)
+    function = Function(1, b"f", 1000)
+    plain = best(lambda: [Job(1, b"H", function, b"u", b"w", 1, 0, True) for _ in range(1000)], 1000)
+    report("making a job: defaults of the class", plain)
+    report(f"making a job: a dataclass of {len(fields)} slots", best(lambda: [slotted() for _ in range(1000)], 1000))
+
+
+def parameters() -> None:
+    """Hand `bytes` and `bytearray` to sqlite3."""
+    connection = sqlite3.connect(":memory:")
+    query = f"SELECT {' + '.join(['length(?)'] * 100)}"
+    for kind in (bytes, bytearray):
+        values = [kind(b"12345678") for _ in range(100)]
+        report(f"parameters: {kind.__name__}", best(lambda v=values: connection.execute(query, v), 100))  # type: ignore[misc]
+
+
+def multi_row() -> None:
+    """Insert 64 rows by one statement, and by executemany."""
+    with tempfile.TemporaryDirectory(dir=folder()) as directory:
+        connection = sqlite3.connect(f"{directory}/db", isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = OFF")
+        migrations.migrate(connection)
+        head = 'INSERT INTO jobs (function_id, priority, position, "unique", workload, checksum, created_at) VALUES '
+        row = "(?, ?, ?, ?, ?, ?, ?)"
+        rows = [(1, 1, n, bytearray(UNIQUE % n), bytearray(WORKLOAD), 1, 2) for n in range(64)]
+        flat = [value for values in rows for value in values]
+
+        def transaction(insert: Callable[[], object]) -> None:
+            connection.execute("BEGIN")
+            insert()
+            connection.execute("COMMIT")
+
+        one = lambda: connection.execute(head + ", ".join([row] * 64), flat)  # noqa: E731
+        many = lambda: connection.executemany(head + row, rows)  # noqa: E731
+        report("multi-row: one statement of 64 rows, each", best(lambda: transaction(one), 64))
+        report("multi-row: executemany of 64 rows, each", best(lambda: transaction(many), 64))
+        connection.close()
+
+
+def folder() -> Path:
+    """Return a folder on a real disk."""
+    path = Path(__file__).parent.parent / "build"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+class Transport:
+    """Takes what a connection writes."""
+
+    written = b""
+
+    def write(self, data: bytes) -> None:
+        """Keep the last write."""
+        self.written = data
+
+
+class Nothing(MemoryStore):
+    """A store that only says yes."""
+
+    async def apply(self, changes: Any) -> dict[int, Any]:
+        """Store nothing."""
+        return {}
+
+
+def hot_path() -> None:
+    """The CPU time of the loop's thread for a submit and for a grab with a completion, 64 connections a turn."""
+    with tempfile.TemporaryDirectory(dir=folder()) as directory:
+        for name, store in (("no store", Nothing()), ("SQLite", SqliteStore(f"{directory}/db", 1000))):
+            submit, drain = asyncio.run(_hot_path(store))
+            report(f"hot path, {name}: submit", submit)
+            report(f"hot path, {name}: complete and grab", drain)
+
+
+async def _hot_path(store: Any) -> tuple[float, float]:
+    loop = asyncio.get_running_loop()
+    config, _ = load_config({"memory": "1"}, {}, None)
+    recovered = await store.open(b"H:bench:", 5, 65536)
+    journal = Journal(store, print)
+    hub = Hub(config, store, journal, loop)
+    hub.engine.prefixes = recovered.prefixes
+    hub.engine.next_id = hub.engine.ids_until = recovered.next_id
+    recover(hub.engine, recovered.functions, recovered.counts)
+    await journal.commit()
+    connections = []
+    for _ in range(CLIENTS):
+        connection = Connection(hub, HANDLERS)
+        connection.transport = Transport()  # type: ignore[assignment]
+        connections.append(connection)
+
+    async def turn(requests: list[bytes]) -> float:
+        start = time.thread_time()
+        for connection, data in zip(connections, requests, strict=True):
+            connection.data_received(data)
+        await asyncio.sleep(0)
+        await journal.commit()
+        await asyncio.sleep(0)
+        return (time.thread_time() - start) / CLIENTS * 1e6
+
+    await turn([p.request(p.CAN_DO, b"f")] * CLIENTS)
+    submits = []
+    for batch in range(ROUNDS):
+        numbers = range(batch * CLIENTS, (batch + 1) * CLIENTS)
+        submits.append(await turn([p.request(p.SUBMIT_JOB_BG, b"f", UNIQUE % n, WORKLOAD) for n in numbers]))
+    drains = []
+    await turn([p.request(p.GRAB_JOB_UNIQ)] * CLIENTS)
+    for _ in range(ROUNDS - 1):
+        handles = [connection.transport.written[12:].split(b"\0")[0] for connection in connections]  # type: ignore[union-attr]
+        both = [p.request(p.WORK_COMPLETE, handle, b"") + p.request(p.GRAB_JOB_UNIQ) for handle in handles]
+        drains.append(await turn(both))
+    done = hub.engine.functions[b"f"].states[1]
+    assert done == (ROUNDS - 1) * CLIENTS, f"{done} jobs are done"
+    await store.close()
+    return min(submits), min(drains)
+
+
+BENCHMARKS = {f.__name__: f for f in (parser, making_a_job, parameters, multi_row, hot_path)}
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks named, or all."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"there is no {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in names or BENCHMARKS:
+        BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.pop("GEARSTORE_CONFIG", None)
+    sys.exit(main(sys.argv[1:]))
