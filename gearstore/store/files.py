@@ -33,7 +33,8 @@ class Lock:
         except OSError:
             digits = os.read(self._fd, 20).strip()
             os.close(self._fd)
-            raise StoreBusy(path, int(digits) if digits.isdigit() else None) from None
+            owner = f"process {int(digits)}" if digits.isdigit() else "another process"
+            raise StoreBusy(f"{path} is in use by {owner}: stop that server or choose another file with --db") from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 

@@ -250,6 +250,20 @@ def test_can_do_makes_the_function_and_says_nothing(client: Wire, worker: Wire, 
     assert client.status(b"never heard of") is None
 
 
+def test_can_do_again_counts_once_and_makes_it_the_newest(client: Wire, worker: Wire, f: bytes) -> None:
+    """gearmand counts one worker for each."""
+    for name in (f + b"1", f + b"2", f + b"1", f + b"1"):
+        worker.send(CAN_DO, name)
+    worker.expect_nothing()
+    assert client.status(f + b"1") == (0, 0, 1)
+    assert client.text(b"workers").count(f) == 2
+    second = client.submit(SUBMIT_JOB, f + b"2", b"", b"")
+    first = client.submit(SUBMIT_JOB, f + b"1", b"", b"")
+    for handle in (first, second):
+        worker.send(GRAB_JOB)
+        assert worker.expect(JOB_ASSIGN)[0] == handle
+
+
 def test_names_are_compared_byte_by_byte(client: Wire, worker: Wire, f: bytes) -> None:
     worker.send(CAN_DO, f)
     for other in (f.upper(), f + b" ", f + b"\t", f[:-1]):

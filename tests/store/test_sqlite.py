@@ -219,7 +219,7 @@ async def test_a_file_that_another_program_keeps_locked(path: Path) -> None:
 
 
 async def test_a_second_server_is_told_the_pid_of_the_first(store: SqliteStore, path: Path) -> None:
-    assert str(os.getpid()) in await refused(path, StoreBusy)
+    assert f"is in use by process {os.getpid()}: stop" in await refused(path, StoreBusy)
     await Writer().new(1).to(store)
     assert await claim(store) == [1]
 
