@@ -205,7 +205,7 @@ class Engine(Names):
         for peer in job.listeners:
             self._listen(existing, peer)
         if job.state is QUEUED:
-            job.function.withdraw(job)
+            self._withdraw(job)
         job.function.count(job, -1)
         self._unlisten(job)
         self.forget(job)
@@ -227,18 +227,27 @@ class Engine(Names):
             return
         if job.state is QUEUED and job.listeners:
             if job.place in (NOWHERE, ON_DISK):
-                function.withdraw(job)
+                self._withdraw(job)
                 job.background = False
                 function.enter(job)
                 self.wake(function)
             job.background = False
             return
         if job.state is QUEUED:
-            function.withdraw(job)
+            self._withdraw(job)
         self._fail_listeners(job)
         function.count(job, -1)
         self.forget(job)
         job.dropped = True
+
+    def _withdraw(self, job: Job) -> None:
+        """Take a queued job out of its queue; those behind it may be free to go now."""
+        function = job.function
+        function.withdraw(job)
+        if function.spilled:
+            self.feed(function, job.priority)
+        if function.sleepers and function.available():
+            self.wake(function)
 
     def forget(self, job: Job) -> None:
         """Let a job go from memory; its row (if it has one) keeps it."""
@@ -265,7 +274,7 @@ class Engine(Names):
         function.workers[peer] = None
         if peer.asleep:
             function.sleepers[peer] = None
-            if function.ready:
+            if function.available():
                 self._rouse(peer)
 
     def cant_do(self, peer: Peer, function: Function) -> None:
@@ -283,7 +292,7 @@ class Engine(Names):
     def sleep(self, peer: Peer) -> bool:
         """PRE_SLEEP: return whether a job waits already (NOOP at once); else wake the worker when one does."""
         for function in peer.order:
-            if function.ready and not self.draining:
+            if not self.draining and function.available():
                 self._awake(peer)
                 return False
         peer.asleep = True
@@ -321,9 +330,10 @@ class Engine(Names):
         for index, function in enumerate(order):
             if function.ready:
                 job = function.take()
-                if job is not None and self.round_robin:
-                    order.append(order.pop(index))
-                return job
+                if job is not None:
+                    if self.round_robin:
+                        order.append(order.pop(index))
+                    return job
         return None
 
     def _take_global(self, peer: Peer) -> Job | None:
@@ -335,6 +345,8 @@ class Engine(Names):
                     if self.round_robin:
                         peer.order.append(peer.order.pop(index))
                     return job
+                if function.windows[priority].on_disk:
+                    return None  # being read; lower priorities wait for it
         return None
 
     def held(self, peer: Peer, handle: bytes, text: bytes) -> Job | None:
@@ -481,8 +493,7 @@ class Engine(Names):
         state = job.state
         job.move(CANCEL)
         if state is QUEUED:
-            job.function.withdraw(job)
-            self.feed(job.function, job.priority)
+            self._withdraw(job)
         elif state is DELAYED:
             if job.deadline:
                 self.delayed.cancel(job.deadline)
@@ -498,7 +509,7 @@ class Engine(Names):
     def set_aside(self, job: Job) -> None:
         """Hold a job whose row was altered on disk: it is never handed out."""
         if job.state is QUEUED:
-            job.function.withdraw(job)
+            self._withdraw(job)
         else:
             self.delayed_on_disk -= 1
         job.move(HOLD)

@@ -116,25 +116,50 @@ class Function:
         jobs.insert(index, job)
 
     def take(self, priorities: tuple[int, ...] = PRIORITIES) -> Job | None:
-        """Take out the job to be served next: highest priority, then lowest position."""
+        """Take out the job to be served next: highest priority, then lowest position. None also while that job is
+        still being read from disk: the order is strict."""
         for priority in priorities:
             if not self.queued[priority]:
                 continue
-            window, volatile = self.windows[priority], self.volatile[priority]
-            jobs = window.jobs
-            while jobs or volatile:
-                if volatile and (not jobs or volatile[0].position < jobs[0].position):
-                    job = volatile.popleft()
-                else:
-                    job = jobs.popleft()
-                if job.place:
-                    if job.place == WINDOW:
-                        window.size -= 1
-                        window.bytes -= len(job.workload)
-                    job.place = NOWHERE
-                    self.ready -= 1
-                    return job
-                self.withdrawn -= 1
+            source = self._source(priority)
+            if source is not None:
+                job = source.popleft()
+                if job.place == WINDOW:
+                    window = self.windows[priority]
+                    window.size -= 1
+                    window.bytes -= len(job.workload)
+                job.place = NOWHERE
+                self.ready -= 1
+                return job
+            if self.windows[priority].on_disk:
+                return None
+        return None
+
+    def available(self) -> bool:
+        """Whether `take` would find a job."""
+        if not self.spilled:
+            return self.ready > 0
+        for priority in PRIORITIES:
+            if self._source(priority) is not None:
+                return True
+            if self.windows[priority].on_disk:
+                return False
+        return False
+
+    def _source(self, priority: int) -> deque[Job] | None:
+        """Return the queue in memory that begins with the next job of a priority, None if it isn't in memory."""
+        window, volatile = self.windows[priority], self.volatile[priority]
+        jobs = window.jobs
+        while jobs and not jobs[0].place:
+            jobs.popleft()
+            self.withdrawn -= 1
+        while volatile and not volatile[0].place:
+            volatile.popleft()
+            self.withdrawn -= 1
+        if jobs:
+            return volatile if volatile and volatile[0].position < jobs[0].position else jobs
+        if volatile and (not window.on_disk or volatile[0].position <= window.after):
+            return volatile
         return None
 
     def withdraw(self, job: Job) -> None:

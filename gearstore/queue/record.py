@@ -88,6 +88,7 @@ def claimed(engine: Engine, function: Function, priority: int, records: Sequence
     """Take the next jobs of a queue, read from the store in order, into its window."""
     window = function.windows[priority]
     changed, window.changed = window.changed or {}, None
+    size = window.size
     for record in records:
         window.after = record.position
         if record.position <= changed.get(record.id, -1):
@@ -105,6 +106,8 @@ def claimed(engine: Engine, function: Function, priority: int, records: Sequence
         window.jobs.append(job)
         function.ready += 1
         engine.wake(function)
+    if window.size == size and function.sleepers and function.available():
+        engine.wake(function)  # for foreground jobs that stood behind those just read
 
 
 def claimed_delayed(engine: Engine, functions: dict[int, Function], records: Sequence[Record]) -> None:

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gearstore.errors import QueueError, StoreError
 from gearstore.queue.engine import Engine
@@ -27,7 +27,10 @@ from gearstore.queue.job import (
     ENDED,
     FAILED,
     HELD,
+    HIGH,
     LIVE,
+    LOW,
+    NORMAL,
     PRIORITIES,
     QUEUED,
     RUNNING,
@@ -42,8 +45,10 @@ from gearstore.store.base import Changes
 from gearstore.store.journal import Batch, Journal
 from gearstore.store.memory import MemoryStore
 
-FUNCTIONS = (b"f", b"g")
-UNIQUES = (b"", b"", b"a", b"b", b"c", b"-")
+# What is drawn more often stands more than once.
+FUNCTIONS = (b"f", b"f", b"f", b"g")
+SUBMITTED = (NORMAL, NORMAL, NORMAL, HIGH, LOW)
+UNIQUES = (b"", b"", b"a", b"b", b"c", b"d", b"e", b"-")
 WINDOW = 3
 ATTEMPTS = 3
 INTERRUPTIONS = 2
@@ -148,6 +153,9 @@ class EngineMachine(RuleBasedStateMachine):
         recover(self.engine, recovered.functions, recovered.counts)
         self.set_time()
         self.run(self.journal.commit)
+        self.age = 0
+        self.connect([b"g", b"f"])
+        self.connect([b"f"])
         for function in self.engine.functions.values():
             for priority, window in enumerate(function.windows):
                 if window.on_disk:
@@ -254,29 +262,40 @@ class EngineMachine(RuleBasedStateMachine):
 
     # Rules: clients
 
-    @initialize()
-    def a_worker_and_a_client(self) -> None:
-        self.connect()
-        self.run(lambda: self.engine.can_do(self.peers[0], b"f", 0))
-
     @precondition(lambda self: len(self.peers) < 4)
-    @rule()
-    def connect(self) -> None:
-        self.peers.append(Peer(len(self.peers)))
+    @rule(abilities=st.lists(st.sampled_from(FUNCTIONS), max_size=2))
+    def connect(self, abilities: list[bytes]) -> None:
+        peer = Peer(len(self.peers))
+        self.peers.append(peer)
+        for name in abilities:
+            self.run(partial(self.engine.can_do, peer, name, 0))
 
     @rule(
         function=st.sampled_from(FUNCTIONS),
         unique=st.sampled_from(UNIQUES),
-        priority=st.sampled_from(PRIORITIES),
-        client=st.integers(-4, 3),
+        priority=st.sampled_from(SUBMITTED),
+        client=st.integers(-5, 3),
         delay=st.sampled_from((0, 0, 0, 10, 20, 30, 500)),
-        number=st.integers(1, 3),
+        number=st.integers(1, 5),
     )
     def submit(self, function: bytes, unique: bytes, priority: int, client: int, delay: int, number: int) -> None:
         peer = self.peers[client] if 0 <= client < len(self.peers) else None
         run_at = self.now + delay if delay and peer is None else 0
         for _ in range(number):
             self.submit_one(function, unique, priority, peer, run_at)
+
+    @rule(
+        priority=st.sampled_from(SUBMITTED),
+        uniques=st.lists(st.sampled_from(UNIQUES), min_size=4, max_size=9),
+        delay=st.sampled_from((0, 0, 0, 0, 20)),
+        commit=st.booleans(),
+    )
+    def fill(self, priority: int, uniques: list[bytes], delay: int, commit: bool) -> None:
+        """Submit more than fits into a window."""
+        for number, unique in enumerate(uniques):
+            self.submit_one(b"f", unique, priority, None, self.now + delay + number if delay else 0)
+        if commit and self.commit_task is None:
+            self.commit()
 
     def submit_one(self, function: bytes, unique: bytes, priority: int, peer: Peer | None, run_at: int) -> None:
         background = peer is None
@@ -328,17 +347,12 @@ class EngineMachine(RuleBasedStateMachine):
     # Rules: workers
 
     @precondition(lambda self: self.peers)
-    @rule(data=st.data(), function=st.sampled_from(FUNCTIONS))
-    def can_do(self, data: st.DataObject, function: bytes) -> None:
-        peer = data.draw(st.sampled_from(self.peers))
-        self.run(lambda: self.engine.can_do(peer, function, 0))
-
-    @precondition(lambda self: self.peers)
-    @rule(data=st.data(), name=st.sampled_from(FUNCTIONS))
-    def cant_do(self, data: st.DataObject, name: bytes) -> None:
+    @rule(data=st.data(), name=st.sampled_from(FUNCTIONS), can=st.booleans())
+    def can_or_cant_do(self, data: st.DataObject, name: bytes, can: bool) -> None:
         peer = data.draw(st.sampled_from(self.peers))
         function = self.engine.functions.get(name)
-        if function is None:
+        if can or function is None:
+            self.run(lambda: self.engine.can_do(peer, name, 0))
             return
         held = [job.id for job in peer.jobs.values() if job.function is function]
         could = function in peer.abilities
@@ -347,11 +361,13 @@ class EngineMachine(RuleBasedStateMachine):
             self.lose(next(model for model in self.models.values() if model.job.id == id))
 
     @precondition(lambda self: self.peers)
-    @rule(data=st.data(), number=st.integers(1, 4))
-    def grab(self, data: st.DataObject, number: int) -> None:
+    @rule(data=st.data(), number=st.integers(1, 4), then_sleep=st.booleans())
+    def grab(self, data: st.DataObject, number: int, then_sleep: bool) -> None:
         peer = data.draw(st.sampled_from(self.peers))
         for _ in range(number):
             self.grab_one(peer)
+        if then_sleep:
+            self.sleep()
 
     def grab_one(self, peer: Peer) -> Model | None:
         order = list(peer.order)
@@ -359,23 +375,18 @@ class EngineMachine(RuleBasedStateMachine):
         if peer in self.asleep:
             self.asleep.remove(peer)
         waiting = [model for model in self.live() if model.state is QUEUED and model.visible]
-        spilled = {function.name: function.spilled for function in order}
         if job is None:
             for function in order:
                 assert function.spilled or not [m for m in waiting if m.function == function.name], "a job was missed"
             return None
         model = self.models.get(job.handle)
         assert model is not None and model in waiting, "a job was assigned that does not wait"
-        assert job is model.job or not model.listeners
         assert (job.function.name, job.workload) == (model.function, b"w") and job.function in order
         for function in order[: order.index(job.function)]:
             assert function.spilled or not [m for m in waiting if m.function == function.name], "wrong function first"
         for other in waiting:
             if other.function == model.function and other is not model:
-                if not spilled[model.function]:
-                    assert (model.priority, model.order) < (other.priority, other.order), "out of order"
-                elif other.priority == model.priority and other.background == model.background:
-                    assert model.order < other.order or other.mixed or model.mixed, "out of order"
+                assert (model.priority, model.order) < (other.priority, other.order), "out of order"
         model.job, model.state, model.holder, model.visible = job, RUNNING, peer, False
         assert list(job.listeners) == model.listeners
         return model
@@ -404,14 +415,28 @@ class EngineMachine(RuleBasedStateMachine):
         self.await_end(model)
 
     @precondition(lambda self: self.peers)
-    @rule(data=st.data())
-    def sleep(self, data: st.DataObject) -> None:
+    @rule()
+    def sleep(self) -> None:
+        for peer in self.peers:
+            slept = self.run(partial(self.engine.sleep, peer))
+            if slept and peer not in self.asleep:
+                self.asleep.append(peer)
+            elif not slept and peer in self.asleep:
+                self.asleep.remove(peer)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), number=st.integers(1, 9), feed=st.booleans(), then_sleep=st.booleans())
+    def work(self, data: st.DataObject, number: int, feed: bool, then_sleep: bool) -> None:
+        """Grab and complete at once, and go to sleep."""
         peer = data.draw(st.sampled_from(self.peers))
-        slept = self.run(lambda: self.engine.sleep(peer))
-        if slept and peer not in self.asleep:
-            self.asleep.append(peer)
-        elif not slept and peer in self.asleep:
-            self.asleep.remove(peer)
+        if feed:
+            self.claim_all()
+        for _ in range(number):
+            model = self.grab_one(peer)
+            if model is not None:
+                self.report_one(model, "complete")
+        if then_sleep:
+            self.sleep()
 
     # Rules: operators
 
@@ -579,6 +604,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     # Rules: ends of the server
 
+    @precondition(lambda self: self.age > 15)
     @rule(orderly=st.booleans())
     def restart(self, orderly: bool) -> None:
         if orderly:
@@ -650,6 +676,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @invariant()
     def one_holder_each(self) -> None:
+        self.age += 1
         held = [(peer, job.id) for peer in self.peers for job in peer.jobs.values()]
         assert len({id for _, id in held}) == len(held)
         assert set(held) == {(model.holder, model.job.id) for model in self.models.values() if model.holder}
@@ -659,7 +686,7 @@ class EngineMachine(RuleBasedStateMachine):
         for peer in self.peers:
             assert peer.asleep == (peer in self.asleep)
             if peer.asleep:
-                assert not [function.name for function in peer.order if function.ready]
+                assert not [function.name for function in peer.order if function.available()]
 
     @invariant()
     def delayed_jobs_are_known(self) -> None:
@@ -684,12 +711,15 @@ class EngineMachine(RuleBasedStateMachine):
         for name in list(self.engine.functions):
             self.run(partial(self.engine.can_do, worker, name, 0))
         for _ in range(30):
+            if not self.live():
+                break
             self.commit()
             self.claim_all()
             self.advance(1000)
             while (taken := self.grab_one(worker)) is not None:
                 self.report_one(taken, "complete")
-        left = [model for model in self.models.values() if model.state in LIVE]
+        self.commit()
+        left = self.live()
         assert not left, f"never served: {left}"
         assert not self.tickets
         for model in self.models.values():

@@ -476,6 +476,35 @@ def test_foreground_clients_that_leave_at_once_leave_nothing_behind(start_server
     assert client.rows(b"show jobs") == []
 
 
+def grab_at_once(worker: Wire, times: int) -> list[bytes]:
+    """Ask for jobs faster than any can be read back; return the handles of those that were given."""
+    worker.send_bytes(packet(GRAB_JOB) * times)
+    answers = [worker.receive() for _ in range(times)]
+    return [content.split(b"\0")[0] for kind, content in answers if kind is JOB_ASSIGN]
+
+
+def test_low_jobs_do_not_overtake_high_ones_on_disk(start_server: StartServer) -> None:
+    server = start_server("--window=16")
+    client, worker = server.connect(), server.connect()
+    high = [client.submit(SUBMIT_JOB_HIGH_BG, b"f", b"", b"") for _ in range(30)]
+    low = [client.submit(kind, b"f", b"", b"") for kind in (SUBMIT_JOB_BG, SUBMIT_JOB, SUBMIT_JOB_LOW_BG)]
+    worker.send(CAN_DO, b"f")
+    served = grab_at_once(worker, 25)
+    assert served == high[: len(served)]
+    assert served + drained(worker, 33 - len(served)) == high + low
+
+
+def test_foreground_jobs_do_not_overtake_older_ones_on_disk(start_server: StartServer) -> None:
+    server = start_server("--window=16")
+    client, worker = server.connect(), server.connect()
+    handles = [client.submit(SUBMIT_JOB_BG, b"f", b"", b"") for _ in range(30)]
+    handles.append(client.submit(SUBMIT_JOB, b"f", b"", b""))
+    worker.send(CAN_DO, b"f")
+    served = grab_at_once(worker, 25)
+    assert served == handles[: len(served)]
+    assert served + drained(worker, 31 - len(served)) == handles
+
+
 def test_a_client_that_leaves_while_its_unique_is_looked_up(start_server: StartServer) -> None:
     server = start_server("--window=16")
     client, hasty, worker = server.connect(), server.connect(), server.connect()

@@ -200,8 +200,3 @@ class Wire:
         """Cut the connection with a RST, as a machine does that crashed and came back."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, Struct("ii").pack(1, 0))
         self.socket.close()
-
-
-def body(*args: bytes) -> bytes:
-    """Return arguments as they stand in a packet."""
-    return b"\0".join(args)
