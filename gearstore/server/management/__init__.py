@@ -1,0 +1,34 @@
+"""gearstore's own verbs on the Gearman port: `gearstore VERB {json}`, see docs/management.md.
+
+Everything here may take its time: it awaits the store page by page and never holds up other connections. Each module
+ends in the table of its verbs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gearstore.errors import StoreError
+from gearstore.server.management import changing, looking
+from gearstore.server.management.request import Refusal, Verb, parse
+
+if TYPE_CHECKING:
+    from gearstore.server.connection import Connection
+
+VERBS: dict[str, Verb] = {**looking.VERBS, **changing.VERBS}
+
+
+async def manage(conn: Connection, line: bytes) -> None:
+    """Answer one line."""
+    try:
+        name, request = parse(line, VERBS)
+        verb = VERBS[name]
+        if verb.changes and not conn.local:
+            raise Refusal("refused", f"{name} is taken from the Unix socket and from loopback only (manage_from)")
+        await verb.work(conn, request)
+        conn.reply(b".\n")
+    except Refusal as refusal:
+        sentence = " ".join(str(refusal).split("\n"))  # it may quote a handle, and that may hold anything
+        conn.reply(f"ERR {refusal.code} {sentence}\n".encode("utf-8", "surrogateescape"))
+    except StoreError as error:
+        conn.reply(f"ERR store {error}\n".encode())

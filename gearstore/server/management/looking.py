@@ -1,0 +1,115 @@
+"""The verbs that only look: hello, status, workers, jobs, show."""
+
+from __future__ import annotations
+
+import base64
+import os
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from gearstore import __version__
+from gearstore.queue.job import JobState
+from gearstore.server.management.choosing import KEYS, describe, matching
+from gearstore.server.management.request import Object, Refusal, Verb, data, send, strings, text
+
+if TYPE_CHECKING:
+    from gearstore.server.connection import Connection
+
+LIST_LIMIT = 50
+
+
+async def hello(conn: Connection, request: Object) -> None:
+    """Who is there."""
+    hub = conn.hub
+    send(
+        conn,
+        {
+            "name": "gearstore",
+            "version": __version__,
+            "pid": os.getpid(),
+            "database": hub.store.path,
+            "started_at": hub.started_at,
+            "draining": hub.engine.draining,
+        },
+    )
+
+
+async def status(conn: Connection, request: Object) -> None:
+    """Counts of each function."""
+    names = request.get("function", "*")
+    for function in sorted(conn.engine.functions.values(), key=lambda function: function.name):
+        if not function.listed or not fnmatchcase(text(function.name), names):
+            continue
+        high, normal, low = function.queued
+        states = {state.name.lower(): function.states[state] for state in JobState}
+        queues = [*(window.jobs for window in function.windows), *function.volatile]
+        heads = [next((job for job in jobs if job.place), None) for jobs in queues]  # withdrawn ones have no place
+        send(
+            conn,
+            {
+                "function": text(function.name),
+                "high": high,
+                "normal": normal,
+                "low": low,
+                **states,
+                "workers": len(function.workers),
+                "oldest_at": min((job.created_at for job in heads if job is not None), default=None),
+            },
+        )
+
+
+async def workers(conn: Connection, request: Object) -> None:
+    """Every connection."""
+    for other in list(conn.hub.connections):
+        peer = other.peer
+        send(
+            conn,
+            {
+                "fd": other.fd,
+                "address": text(other.address),
+                "client_id": text(peer.client_id),
+                "functions": [text(function.name) for function in peer.order],
+                "asleep": peer.asleep,
+                "jobs": [
+                    {"handle": text(job.handle), "function": text(job.function.name), "started_at": job.started_at}
+                    for job in peer.jobs.values()
+                ],
+            },
+        )
+
+
+async def jobs(conn: Connection, request: Object) -> None:
+    """Jobs that match a filter."""
+    request.setdefault("limit", LIST_LIMIT)
+    request.setdefault("order", "newest")
+    async for page in matching(conn, request):
+        send(conn, *page)
+        await conn.drain()
+
+
+async def show(conn: Connection, request: Object) -> None:
+    """Everything about some jobs."""
+    await conn.hub.durable(patient=False)
+    for handle in strings(request.get("handles", [])):
+        job = conn.engine.jobs.get(data(handle))
+        record = await conn.hub.record_of(data(handle)) if job is None or job.background else None
+        if record is None and job is None:
+            raise Refusal("not_found", f"there is no job {handle}")
+        found = describe(conn.hub, record, job)
+        workload, result = (record.workload, record.result) if record else (job.workload, job.result)  # type: ignore[union-attr]
+        if request.get("workload"):
+            found["workload"] = base64.b64encode(workload).decode()
+        if request.get("result"):
+            kept = len(result) == found["result_size"]  # larger ones are not
+            found["result"] = base64.b64encode(result).decode() if kept else None
+        send(conn, found)
+        await conn.drain()
+
+
+VERBS = {
+    "hello": Verb(hello),
+    "status": Verb(status, {"function": (str,)}),
+    "workers": Verb(workers),
+    "jobs": Verb(jobs, KEYS),
+    "show": Verb(show, {"handles": (list,), "workload": (bool,), "result": (bool,)}),
+}
