@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gearstore.errors import StoreBusy, StoreUnusable
 
+APPLICATION_ID = 0x67737472  # "gstr"
 SQLITE_MAGIC = b"SQLite format 3\0"
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
@@ -43,7 +44,7 @@ class Lock:
         os.close(self._fd)
 
 
-def inspect(path: str, application_id: int) -> bool:
+def inspect(path: str, writable: bool = True) -> bool:
     """Refuse a file that is not ours, or not whole, with StoreUnusable; return whether its log is missing."""
     database, log = Path(path), Path(f"{path}-wal")
     if database.is_dir():
@@ -65,9 +66,9 @@ def inspect(path: str, application_id: int) -> bool:
         raise StoreUnusable(f"{path} is empty: restore it from a backup, or remove it to start with an empty queue")
     if not header.startswith(SQLITE_MAGIC):
         raise StoreUnusable(f"{path} is not a gearstore database: choose another file with --db")
-    if int.from_bytes(header[68:72], "big") != application_id:  # (set before the first table is made)
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:  # (set before the first table is made)
         raise StoreUnusable(f"{path} is the database of another program: choose another file with --db")
-    if not os.access(path, os.W_OK):
+    if writable and not os.access(path, os.W_OK):
         raise StoreUnusable(f"{path} is not writable for this user: change its owner, or run as its owner")
     if log_header and log_header not in WAL_MAGICS:
         raise StoreUnusable(f"{log} is damaged: restore it and {path} from a backup")

@@ -1,8 +1,7 @@
 """The store on SQLite: WAL, `synchronous=FULL`, one connection that does all writes and all checkpoints.
 
 The writer is `sqlite3` in a thread of its own: a batch is handed over once. (aiosqlite hops to its thread for every
-statement; benchmarks/README.md, "writer".) Whatever only reads goes through aiosqlite on a read-only connection, so
-that a long listing never delays a commit.
+statement; benchmarks/README.md, "writer".) What only reads stands in reader.py.
 """
 
 from __future__ import annotations
@@ -10,38 +9,28 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
 
-import aiosqlite
-
-from gearstore.errors import StoreError, StoreFull, StoreUnusable
-from gearstore.queue.job import DELAYED, HELD, QUEUED, RUNNING, coalescing_key
+from gearstore.errors import StoreUnusable
 from gearstore.queue.job import DONE as DONE_STATE
+from gearstore.queue.job import HELD, QUEUED, RUNNING, coalescing_key
 from gearstore.queue.record import Record
 from gearstore.store import files
-from gearstore.store.base import CLAIM_BYTES, Changes, Filter, Recovered, checksum, unique_hash
-from gearstore.store.migrations import available, migrate
+from gearstore.store.base import Changes, Recovered, unique_hash
+from gearstore.store.migrations import migrate
+from gearstore.store.reader import LIVE, Reader, match, recovered, refuse_newer, translated
 from gearstore.store.thread import Worker
 
 Result = TypeVar("Result")
 
-APPLICATION_ID = 0x67737472  # "gstr"
 BUSY_TIMEOUT_MS = 5000  # milliseconds that another program may hold the write lock
-TRANSIENT = {sqlite3.SQLITE_FULL: "the disk is full", sqlite3.SQLITE_BUSY: "another program has locked the database"}
 LOG_SIZE = 8 << 20  # bytes; SQLite checkpoints at 1000 pages, which are 8 MB
 LARGEST_STATEMENT = 128  # rows
-
-COLUMNS = (
-    'id, function_id, priority, state, position, "unique", workload, reducer, run_at, attempts, interruptions, '
-    "created_at, iif(started_at = 1000000000000, 0, started_at), iif(ended_at = 1000000000000, 0, ended_at), worker, "
-    "reason, error, result, result_size, replay_of, "
-    "unique_hash IS NOT NULL, checksum"
-)
 
 NEW = (
     'INSERT INTO jobs (id, function_id, priority, position, "unique", unique_hash, workload, checksum, '
@@ -66,18 +55,15 @@ CHANGED = (
 )
 
 
-class SqliteStore:
+class SqliteStore(Reader):
     """`Store` on one SQLite file. `interval_ms`: sync the log by a timer instead of at each commit."""
 
     def __init__(self, path: str, interval_ms: int = 0) -> None:
-        self.path: str | None = str(Path(path).resolve())
+        super().__init__(path)
         self.interval_ms = interval_ms
-        self._file = str(self.path)
         self.warning = ""  # for the operator, after `open`
         self._writer: sqlite3.Connection
         self._thread = Worker("gearstore-writer")
-        self._reader: aiosqlite.Connection | None = None
-        self._reading = asyncio.Lock()
         self._lock: files.Lock | None = None
         self._syncing: asyncio.Task[None] | None = None
         self._unsynced = False
@@ -98,7 +84,7 @@ class SqliteStore:
     def _open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
         self._lock = files.Lock(self._file)
         try:
-            log_missing = files.inspect(self._file, APPLICATION_ID)
+            log_missing = files.inspect(self._file)
             self._writer = sqlite3.connect(
                 self._file, 0, isolation_level=None, check_same_thread=False, cached_statements=512
             )
@@ -110,7 +96,7 @@ class SqliteStore:
                 raise
         except sqlite3.Error as error:
             self._lock.release()
-            raise self._translated(error) from error
+            raise translated(self._file, error) from error
         except BaseException:
             self._lock.release()
             raise
@@ -118,17 +104,10 @@ class SqliteStore:
     def _prepare(self, log_missing: bool) -> None:
         """Check that the file is ours and whole, bring it up to date, and set how it is written."""
         execute = self._writer.execute
-        (version,) = execute("PRAGMA user_version").fetchone()
-        newest = available("sqlite")[-1][0]
-        if version > newest:
-            raise StoreUnusable(
-                f"{self._file} was written by a newer gearstore (schema {version}, this program knows {newest}): "
-                "install that version or choose another file with --db"
-            )
-        if version == 0:
+        if refuse_newer(self._file, self._writer) == 0:
             execute("PRAGMA page_size = 8192")
             execute("PRAGMA auto_vacuum = INCREMENTAL")  # can only be chosen before the first table
-            execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            execute(f"PRAGMA application_id = {files.APPLICATION_ID}")
         synchronous = 1 if self.interval_ms else 2
         for pragma, value, wanted in (
             ("journal_mode", "WAL", "wal"),
@@ -202,14 +181,7 @@ class SqliteStore:
             execute("INSERT OR REPLACE INTO prefixes (first_id, prefix) VALUES (?, ?)", (first_id, prefix))
         execute("UPDATE meta SET value = 0 WHERE name = 'clean'")
         execute("COMMIT")
-        return Recovered(
-            functions=execute("SELECT id, name FROM functions").fetchall(),
-            counts=counts,
-            prefixes=execute("SELECT first_id, prefix FROM prefixes ORDER BY first_id").fetchall(),
-            next_id=next_id,
-            interrupted=interrupted,
-            held=held,
-        )
+        return replace(recovered(self._writer), interrupted=interrupted, held=held)
 
     def _put_back(self, max_interruptions: int) -> tuple[int, int]:
         """Queue what ran when the server ended, in its old place; hold what was interrupted too often."""
@@ -242,9 +214,7 @@ class SqliteStore:
             self._syncing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._syncing
-        if self._reader is not None:
-            await self._reader.close()
-            self._reader = None
+        await self.stop_reading()
         try:
             await self._thread.run(self._close)
         finally:
@@ -301,7 +271,7 @@ class SqliteStore:
             # SQLite rolls back by itself on some errors; only `in_transaction` knows.
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            raise self._translated(error) from error
+            raise translated(self._file, error) from error
 
     def _statements(self, changes: Changes) -> dict[int, Record]:
         writer = self._writer
@@ -346,23 +316,10 @@ class SqliteStore:
     def _look_up(self, changes: Changes) -> dict[int, Record]:
         found = {}
         for wanted in changes.look_ups:
-            record = _match(
-                self._writer.execute(_LIVE, (wanted.unique_hash, wanted.function_id)).fetchall(), wanted.key
-            )
+            record = match(self._writer.execute(LIVE, (wanted.unique_hash, wanted.function_id)).fetchall(), wanted.key)
             if record is not None:
                 found[wanted.job_id] = record
         return found
-
-    def _translated(self, error: sqlite3.Error) -> StoreError:
-        """Return what an error of SQLite means to us."""
-        code = getattr(error, "sqlite_errorcode", 0)
-        primary = code & 0xFF
-        if primary in TRANSIENT:
-            return StoreFull(f"{self._file}: {TRANSIENT[primary]}")
-        if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            return StoreUnusable(f"{self._file} is not a database or is damaged ({error}): restore it from a backup")
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        return StoreError(f"{self._file}: {error} ({name}); the server stops, what was acknowledged is stored")
 
     async def _sync_by_timer(self) -> None:
         """`--sync interval`: a bound that holds, unlike syncing at the next write."""
@@ -376,81 +333,11 @@ class SqliteStore:
         finally:
             os.close(fd)
 
-    # Reading
-
-    async def _rows(self, sql: str, parameters: Iterable[Any]) -> list[Any]:
-        async with self._reading:
-            if self._reader is None:
-                self._reader = await aiosqlite.connect(f"{Path(self._file).as_uri()}?mode=ro", uri=True)
-            try:
-                return list(await self._reader.execute_fetchall(sql, parameters))
-            except sqlite3.Error as error:
-                raise self._translated(error) from error
-
-    async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
-        """See `Store`."""
-        return await self._page(
-            f"state = {QUEUED:d} AND function_id = ? AND priority = ? AND position > ? ORDER BY position",
-            (function_id, priority, after),
-            limit,
-        )
-
-    async def claim_delayed(self, after: tuple[int, int], limit: int) -> list[Record]:
-        """See `Store`."""
-        return await self._page(f"state = {DELAYED:d} AND (run_at, id) > (?, ?) ORDER BY run_at, id", after, limit)
-
-    async def _page(self, condition: str, parameters: tuple[int, ...], limit: int) -> list[Record]:
-        """Return the next rows, as many as memory can take."""
-        records: list[Record] = []
-        size = 0
-        sizes = await self._rows(f"SELECT length(workload) FROM jobs WHERE {condition} LIMIT ?", (*parameters, limit))
-        for number, (length,) in enumerate(sizes, 1):
-            size += length
-            if size >= CLAIM_BYTES:
-                limit = number
-                break
-        rows = await self._rows(f"SELECT {COLUMNS} FROM jobs WHERE {condition} LIMIT ?", (*parameters, limit))
-        records += map(_record, rows)
-        return records
-
-    async def find(self, wanted: Filter, newest: bool, before: int | None, limit: int) -> list[Record]:
-        """See `Store`."""
-        conditions, parameters = _conditions(wanted)
-        if before is not None:
-            conditions.append("id < ?" if newest else "id > ?")
-            parameters.append(before)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        order = "DESC" if newest else "ASC"
-        rows = await self._rows(f"SELECT {COLUMNS} FROM jobs {where} ORDER BY id {order} LIMIT ?", [*parameters, limit])
-        return [_record(row) for row in rows]
-
-    async def find_live(self, function_id: int, key: bytes) -> Record | None:
-        """See `Store`."""
-        return _match(await self._rows(_LIVE, (unique_hash(key), function_id)), key)
-
-
-_LIVE = f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND state IN ({QUEUED:d}, {DELAYED:d}) AND function_id = ?"
-
 
 @cache
 def _statement(head: str, columns: int, tail: str, rows: int) -> str:
     row = f"({', '.join('?' * columns)})"
     return f"{head}{', '.join([row] * rows)}{tail}"
-
-
-def _record(row: Sequence[Any]) -> Record:
-    values, stored = row[:-1], row[-1]
-    record = Record._make((*values, True))
-    if checksum(record.unique, record.reducer, record.workload) != stored:
-        return record._replace(intact=False)
-    return record
-
-
-def _match(rows: Iterable[Sequence[Any]], key: bytes) -> Record | None:
-    for record in map(_record, rows):
-        if coalescing_key(record.unique, record.workload) == key:
-            return record
-    return None
 
 
 def _hash_of_row(unique: bytes, workload: bytes) -> int | None:
@@ -466,24 +353,3 @@ def _leave_out(changes: Changes, found: dict[int, Record]) -> None:
             changes.counts[(row[1], states.get(row[0], 0), row[2])] -= 1
     changes.new = [row for row in changes.new if row[0] not in found]
     changes.changed = [row for row in changes.changed if row[0] not in found]
-
-
-def _conditions(wanted: Filter) -> tuple[list[str], list[Any]]:
-    """Return the WHERE terms of a filter and their parameters."""
-    conditions: list[str] = []
-    parameters: list[Any] = []
-    for column, values in (("id", wanted.ids), ("function_id", wanted.function_ids), ("state", wanted.states)):
-        if values is not None:
-            conditions.append(f"{column} IN ({', '.join(str(int(value)) for value in values)})")
-    for term, value in (
-        ("created_at >= ?", wanted.since),
-        ("created_at < ?", wanted.until),
-        ("id < ?", wanted.below),
-        ("(instr(error, ?1) OR instr(reason, ?1))".replace("?1", "?"), wanted.error),
-        ('"unique" = ?', wanted.unique),
-        ("instr(workload, ?)", wanted.payload_match),
-    ):
-        if value is not None:
-            conditions.append(term)
-            parameters += [value] * term.count("?")
-    return conditions, parameters

@@ -335,7 +335,7 @@ class StoreTests:
             write.new(id, workload=b"x" * 1000)
         await write.to(store)
         for bytes_, pages in ((1, [1, 1, 1, 1, 1]), (1000, [1, 1, 1, 1, 1]), (1001, [2, 2, 1]), (3000, [3, 2])):
-            with patch(f"{type(store).__module__}.CLAIM_BYTES", bytes_):
+            with patch(f"{type(store).claim.__module__}.CLAIM_BYTES", bytes_):
                 after, sizes = 0, []
                 while page := await store.claim(FUNCTION, NORMAL, after, 100):
                     sizes.append(len(page))

@@ -1,0 +1,171 @@
+"""What only reads the database: half of the server's store, and all of whoever looks at a file without a server.
+
+Everything goes through aiosqlite on a read-only connection of its own, so that a long listing never delays a commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from gearstore.errors import StoreError, StoreFull, StoreUnusable
+from gearstore.queue.job import DELAYED, QUEUED, coalescing_key
+from gearstore.queue.record import Record
+from gearstore.store.base import CLAIM_BYTES, Filter, Recovered, checksum, unique_hash
+from gearstore.store.migrations import available
+
+TRANSIENT = {sqlite3.SQLITE_FULL: "the disk is full", sqlite3.SQLITE_BUSY: "another program has locked the database"}
+
+COLUMNS = (
+    'id, function_id, priority, state, position, "unique", workload, reducer, run_at, attempts, interruptions, '
+    "created_at, iif(started_at = 1000000000000, 0, started_at), iif(ended_at = 1000000000000, 0, ended_at), worker, "
+    "reason, error, result, result_size, replay_of, "
+    "unique_hash IS NOT NULL, checksum"
+)
+LIVE = f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND state IN ({QUEUED:d}, {DELAYED:d}) AND function_id = ?"
+
+
+class Reader:
+    """The reading verbs of `Store` on one SQLite file; the connection is made with the first of them."""
+
+    def __init__(self, path: str) -> None:
+        self.path: str | None = str(Path(path).resolve())
+        self._file = str(self.path)
+        self._uri = f"{Path(self._file).as_uri()}?mode=ro"
+        self._connection: aiosqlite.Connection | None = None
+        self._reading = asyncio.Lock()
+
+    async def _rows(self, sql: str, parameters: Iterable[Any]) -> list[Any]:
+        async with self._reading:
+            try:
+                if self._connection is None:
+                    self._connection = await aiosqlite.connect(self._uri, uri=True)
+                return list(await self._connection.execute_fetchall(sql, parameters))
+            except sqlite3.Error as error:
+                raise translated(self._file, error) from error
+
+    async def stop_reading(self) -> None:
+        """Close the connection; another verb would open it again."""
+        async with self._reading:
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
+
+    async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
+        """See `Store`."""
+        return await self._page(
+            f"state = {QUEUED:d} AND function_id = ? AND priority = ? AND position > ? ORDER BY position",
+            (function_id, priority, after),
+            limit,
+        )
+
+    async def claim_delayed(self, after: tuple[int, int], limit: int) -> list[Record]:
+        """See `Store`."""
+        return await self._page(f"state = {DELAYED:d} AND (run_at, id) > (?, ?) ORDER BY run_at, id", after, limit)
+
+    async def _page(self, condition: str, parameters: tuple[int, ...], limit: int) -> list[Record]:
+        """Return the next rows, as many as memory can take."""
+        records: list[Record] = []
+        size = 0
+        sizes = await self._rows(f"SELECT length(workload) FROM jobs WHERE {condition} LIMIT ?", (*parameters, limit))
+        for number, (length,) in enumerate(sizes, 1):
+            size += length
+            if size >= CLAIM_BYTES:
+                limit = number
+                break
+        rows = await self._rows(f"SELECT {COLUMNS} FROM jobs WHERE {condition} LIMIT ?", (*parameters, limit))
+        records += map(record_of, rows)
+        return records
+
+    async def find(self, wanted: Filter, newest: bool, before: int | None, limit: int) -> list[Record]:
+        """See `Store`."""
+        conditions, parameters = conditions_of(wanted)
+        if before is not None:
+            conditions.append("id < ?" if newest else "id > ?")
+            parameters.append(before)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        order = "DESC" if newest else "ASC"
+        rows = await self._rows(f"SELECT {COLUMNS} FROM jobs {where} ORDER BY id {order} LIMIT ?", [*parameters, limit])
+        return [record_of(row) for row in rows]
+
+    async def find_live(self, function_id: int, key: bytes) -> Record | None:
+        """See `Store`."""
+        return match(await self._rows(LIVE, (unique_hash(key), function_id)), key)
+
+
+def refuse_newer(file: str, connection: sqlite3.Connection) -> int:
+    """Return the number of the schema, 0 for a new file; raise StoreUnusable if this program doesn't know it."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    newest = available("sqlite")[-1][0]
+    if version > newest:
+        raise StoreUnusable(
+            f"{file} was written by a newer gearstore (schema {version}, this program knows {newest}): "
+            "install that version or choose another file with --db"
+        )
+    return int(version)
+
+
+def recovered(connection: sqlite3.Connection) -> Recovered:
+    """Return what a start needs to know."""
+    execute = connection.execute
+    return Recovered(
+        functions=execute("SELECT id, name FROM functions").fetchall(),
+        counts=execute("SELECT function_id, state, priority, jobs FROM counts WHERE jobs <> 0").fetchall(),
+        prefixes=execute("SELECT first_id, prefix FROM prefixes ORDER BY first_id").fetchall(),
+        next_id=execute("SELECT value FROM meta WHERE name = 'next_id'").fetchone()[0],
+    )
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """Return the record of a row of COLUMNS."""
+    values, stored = row[:-1], row[-1]
+    record = Record._make((*values, True))
+    if checksum(record.unique, record.reducer, record.workload) != stored:
+        return record._replace(intact=False)
+    return record
+
+
+def match(rows: Iterable[Sequence[Any]], key: bytes) -> Record | None:
+    """Return the record with this coalescing key among rows of equal hashes."""
+    for record in map(record_of, rows):
+        if coalescing_key(record.unique, record.workload) == key:
+            return record
+    return None
+
+
+def conditions_of(wanted: Filter) -> tuple[list[str], list[Any]]:
+    """Return the WHERE terms of a filter and their parameters."""
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    for column, values in (("id", wanted.ids), ("function_id", wanted.function_ids), ("state", wanted.states)):
+        if values is not None:
+            conditions.append(f"{column} IN ({', '.join(str(int(value)) for value in values)})")
+    for term, value in (
+        ("created_at >= ?", wanted.since),
+        ("created_at < ?", wanted.until),
+        ("id < ?", wanted.below),
+        ("(instr(error, ?1) OR instr(reason, ?1))".replace("?1", "?"), wanted.error),
+        ('"unique" = ?', wanted.unique),
+        ("instr(workload, ?)", wanted.payload_match),
+    ):
+        if value is not None:
+            conditions.append(term)
+            parameters += [value] * term.count("?")
+    return conditions, parameters
+
+
+def translated(file: str, error: sqlite3.Error) -> StoreError:
+    """Return what an error of SQLite means to us."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    primary = code & 0xFF
+    if primary in TRANSIENT:
+        return StoreFull(f"{file}: {TRANSIENT[primary]}")
+    if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return StoreUnusable(f"{file} is not a database or is damaged ({error}): restore it from a backup")
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return StoreError(f"{file}: {error} ({name}); the server stops, what was acknowledged is stored")
