@@ -11,7 +11,7 @@ import typer
 
 from gearstore import __version__
 
-from . import output
+from . import config, output
 from .change import cancel, replay, retry
 from .errors import CommandError, UsageError
 from .jobs import jobs, show
@@ -42,6 +42,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "replay": replay,
     "work": work,
 }
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "config": (
+        "Show and check the configuration of a server.",
+        {"show": config.show, "check": config.check, "sample": config.print_sample},
+    ),
+}
 
 
 def help_of(command: Callable[..., None]) -> str:
@@ -52,6 +58,12 @@ def help_of(command: Callable[..., None]) -> str:
 
 for name, command in COMMANDS.items():
     app.command(name, help=help_of(command), cls=WorkCommand if command is work else None)(command)
+
+for group, (about, commands) in GROUPS.items():
+    members = typer.Typer()
+    for name, command in commands.items():
+        members.command(name, help=help_of(command))(command)
+    app.add_typer(members, name=group, help=about)
 
 
 def print_version(wanted: bool) -> None:

@@ -11,7 +11,8 @@ import typer
 
 from gearstore.config import FOREIGN, OPTIONS, Config, load_config
 from gearstore.errors import ConfigError, GearstoreError
-from gearstore.options import SWITCH, Foreign, Option
+from gearstore.kinds import SWITCH, as_text
+from gearstore.options import Foreign, Option
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -102,13 +103,8 @@ def default_text(option: Option) -> str:
         return ""
     if value is True:
         return "(default: on)"
-    if option.name == "log_level":
-        value = logging.getLevelName(value)
-    elif option.kind.metavar == "BYTES":
-        value = f"{value >> 20}M"
-    elif isinstance(value, float):
-        value = f"{value:g}"
-    return f"(default: {', '.join(value) if option.repeated else value})"
+    values = value if option.repeated else [value]
+    return f"(default: {', '.join(as_text(option.kind.write(each)) for each in values)})"
 
 
 def foreign_parameter(foreign: Foreign) -> inspect.Parameter:

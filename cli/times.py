@@ -3,24 +3,21 @@
 import re
 from datetime import datetime, time, timedelta
 
+from gearstore import durations
+from gearstore.durations import PIECE
+
 from .errors import UsageError
 
-UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-PIECE = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])", re.IGNORECASE)
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 DAY = timedelta(days=1)
-LONGEST = 100 * 365 * 86400.0
 
 
 def parse_duration(text: str) -> float:
     """Return the seconds that `90`, `10m` or `1h30m` means; raise UsageError if it means nothing."""
-    stripped = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", stripped):
-        stripped += "s"
-    seconds = sum(float(number) * UNITS[unit.lower()] for number, unit in PIECE.findall(stripped))
-    if not stripped or PIECE.sub("", stripped).strip() or seconds > LONGEST:
-        raise UsageError(f"{text!r} is not a duration such as 90s, 10m, 1h30m or 2d")
-    return seconds
+    try:
+        return durations.parse_duration(text) / 1000
+    except ValueError:
+        raise UsageError(f"{text!r} is not a duration such as 90s, 10m, 1h30m or 2d") from None
 
 
 def parse_moment(text: str, now: datetime) -> datetime:

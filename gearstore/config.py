@@ -4,7 +4,6 @@ Flags win over the environment, the environment over the file, the file over the
 options are called and mean stands in options.py.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,9 @@ from typing import Any
 
 from gearstore.address import Address, parse_address
 from gearstore.errors import ConfigError
+from gearstore.kinds import check, meant
 from gearstore.options import FOREIGN, OPTIONS, Option
+from gearstore.policies import TABLE, Keep, Policies, read_policies
 
 __all__ = ["FOREIGN", "OPTIONS", "Address", "Config", "load_config", "reload_config"]
 
@@ -44,6 +45,9 @@ class Config:
     priority_scope: str  # "function" or "global"
     exceptions: bool
     job_handle_prefix: bytes
+    keep_done: Keep
+    keep_failed: Keep
+    store_result: int  # bytes of the largest one, 0: none
     max_packet: int
     max_output: int
     file_descriptors: int  # 0: leave the limit alone
@@ -52,9 +56,11 @@ class Config:
     log_level: int  # as in logging
     log_file: str  # "stderr", "none" or a path
     pid_file: Path | None
+    policies: Policies  # of functions; job_retries and the three above are their defaults
     # Where it came from, so that SIGHUP can read it again.
     flags: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     file: Path | None = field(default=None, compare=False)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)  # of options that are given
 
     @property
     def sync_interval_ms(self) -> int | None:
@@ -70,7 +76,8 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
     given = {name: value for name, value in flags.items() if value is not None and value != [] and value != ()}
     warnings = foreign_warnings(given)
     table = read_file(file) if file is not None else {}
-    values = {option.name: find_value(option, given, environ, table, file) for option in OPTIONS}
+    found = {option.name: find_value(option, given, environ, table, file) for option in OPTIONS}
+    values = {name: value for name, (value, _) in found.items()}
     listen_given = values["listen"] is not None
     for option in OPTIONS:
         if values[option.name] is None:
@@ -80,7 +87,9 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
     values["pid_file"] = Path(values["pid_file"]) if values["pid_file"] else None
     if values["memory"]:
         warnings.append("--memory: nothing is stored, every job is lost when the server ends")
-    return Config(**values, flags=given, file=file), warnings
+    policies = read_policies(file, table.get(TABLE, {}), values)
+    sources = {name: source for name, (_, source) in found.items() if source}
+    return Config(**values, policies=policies, flags=given, file=file, sources=sources), warnings
 
 
 def reload_config(config: Config, environ: Mapping[str, str]) -> Loaded:
@@ -92,41 +101,27 @@ def reload_config(config: Config, environ: Mapping[str, str]) -> Loaded:
         if not option.reloadable and getattr(new, option.name) != old_value:
             kept[option.name] = old_value
             warnings.append(f"{option.name}: the new value takes effect when the server is restarted")
-    return replace(new, **kept), warnings
+    sources = dict(new.sources)
+    for name in kept:
+        sources.pop(name, None)
+        sources |= {name: config.sources[name]} if name in config.sources else {}
+    return replace(new, **kept, sources=sources), warnings
 
 
 def find_value(
     option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any], file: Path | None
-) -> Any:
-    """Return the option's checked value from the strongest source that has one, or None."""
+) -> tuple[Any, str]:
+    """Return the option's checked value from the strongest source that has one, and that source; or None and ""."""
+    kind, repeated = option.kind, option.repeated
     if option.name in flags:
-        return check(option, flags[option.name], option.flags[0].partition("/")[0], (str, bool))
+        flag = option.flags[0].partition("/")[0]
+        return check(kind, flags[option.name], flag, (str, bool), repeated), flag
     for name in (option.env, *option.other_env):
         if text := environ.get(name):
-            return check(option, text.replace(",", " ").split() if option.repeated else text, name, (str,))
+            return check(kind, text.replace(",", " ").split() if repeated else text, name, (str,), repeated), name
     if option.name in table:
-        return check(option, table[option.name], f"{file}: {option.name}", option.kind.toml)
-    return None
-
-
-def check(option: Option, raw: Any, where: str, types: tuple[type, ...]) -> Any:
-    """Return the value that raw stands for; `where` names its place in the error."""
-    if option.repeated:
-        items = [raw] if isinstance(raw, str) else raw
-        if not isinstance(items, Sequence):
-            raise ConfigError(f"{where}: {raw!r} is not a list of {option.kind.expect}")
-        return tuple(check_one(option, item, where, types) for item in items)
-    return check_one(option, raw, where, types)
-
-
-def check_one(option: Option, raw: Any, where: str, types: tuple[type, ...]) -> Any:
-    # type() and not isinstance(): true is no number, though Python says so.
-    if type(raw) not in types:
-        raise ConfigError(f"{where}: {raw!r} is not {option.kind.expect}")
-    try:
-        return option.kind.parse(str(raw))
-    except (ValueError, KeyError):
-        raise ConfigError(f"{where}: {raw!r} is not {option.kind.expect}") from None
+        return check(kind, table[option.name], f"{file}: {option.name}", kind.toml, repeated), str(file)
+    return None, ""
 
 
 def listen_addresses(texts: Sequence[str], port: int, given: bool) -> tuple[Address, ...]:
@@ -162,10 +157,8 @@ def read_file(file: Path) -> Mapping[str, Any]:
         raise ConfigError(f"{file}: not a text in UTF-8; write it as TOML, with lines like port = 4730") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: {error}; it is TOML, with lines like port = 4730") from None
-    names = [option.name for option in OPTIONS]
+    names = [*(option.name for option in OPTIONS), TABLE]
     for key in table:
         if key not in names:
-            near = difflib.get_close_matches(key.replace("-", "_"), names, 1)
-            hint = f"did you mean {near[0]}?" if near else "the keys are " + ", ".join(names)
-            raise ConfigError(f"{file}: {key} is not an option of gearstore; {hint}")
+            raise ConfigError(f"{file}: {key} is not an option of gearstore; {meant(key, names)}")
     return table

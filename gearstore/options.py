@@ -1,19 +1,22 @@
 """The one table of the server's options: flags, environment variables and TOML keys are all made from it.
 
-It knows nothing about where a value came from (see config.py), and nothing about Typer.
+It knows nothing about where a value came from (see config.py), and nothing about Typer. Kinds of values: kinds.py.
 """
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gearstore.address import DEFAULT_PORT, parse_address
+from gearstore.kinds import BIG, GIB, KEEP, KIB, LARGEST_PACKET, MIB, RESULT, SWITCH, Kind, choice, integer, size
 
 HANDLE_LIMIT = 63  # bytes: libgearman's GEARMAN_JOB_HANDLE_SIZE is 64 with its NUL
 HANDLE_DIGITS = 12
 PREFIX_LIMIT = HANDLE_LIMIT - HANDLE_DIGITS - 1
+
+DAY = 86_400_000  # milliseconds
 
 # gearmand's words beside Python's; several of gearmand's fall on one of Python's levels.
 LOG_LEVELS = {
@@ -26,20 +29,6 @@ LOG_LEVELS = {
     "INFO": logging.INFO,
     "DEBUG": logging.DEBUG,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How the text of an option becomes its value.
-
-    `parse` raises ValueError; `expect` completes the sentence "... is not ..."; `toml` are the types
-    that the configuration file may hold (text is what flags and environment variables hold).
-    """
-
-    metavar: str
-    expect: str
-    parse: Callable[[str], Any]
-    toml: tuple[type, ...] = (str,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,41 +62,6 @@ class Foreign:
     refused: bool = False
 
 
-def integer(low: int, high: int) -> Kind:
-    """Return the kind of a whole number from low to high."""
-
-    def parse(text: str) -> int:
-        if not low <= (number := int(text)) <= high:
-            raise ValueError(text)
-        return number
-
-    return Kind("N", f"a whole number from {low} to {high}", parse, (int, str))
-
-
-def size(low: int, high: int) -> Kind:
-    """Return the kind of a number of bytes, which may end in K, M or G (powers of 1024)."""
-
-    def parse(text: str) -> int:
-        digits, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in ("K", "M", "G") else (text, "")
-        number = int(digits) << {"": 0, "K": 10, "M": 20, "G": 30}[unit]
-        if not low <= number <= high:
-            raise ValueError(text)
-        return number
-
-    return Kind("BYTES", f"a number of bytes from {low} to {high} (K, M and G may follow)", parse, (int, str))
-
-
-def choice(*words: str) -> Kind:
-    """Return the kind of one of these words."""
-
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(text)
-        return text.lower()
-
-    return Kind("WORD", "one of " + ", ".join(words), parse)
-
-
 def parse_seconds(text: str) -> float:
     """Return a finite number of seconds that is not negative."""
     number = float(text)
@@ -116,12 +70,9 @@ def parse_seconds(text: str) -> float:
     return number
 
 
-def parse_switch(text: str) -> bool:
-    """Return whether the text means yes."""
-    word = text.lower()
-    if word not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
-        raise ValueError(text)
-    return word in ("1", "true", "yes", "on")
+def write_seconds(value: float) -> float:
+    """Return the number without a fraction if it has none."""
+    return int(value) if value == int(value) else value
 
 
 def parse_listen(text: str) -> str:
@@ -170,19 +121,21 @@ def default_prefix(environ: Mapping[str, str]) -> bytes:
     return f"H:{os.uname().nodename or 'localhost'}".encode()[:PREFIX_LIMIT]
 
 
-LISTEN = Kind("ADDRESS", "HOST, HOST:PORT, [IPV6]:PORT or unix:PATH", parse_listen)
-PATH = Kind("FILE", "the path of a file", parse_path)
-SECONDS = Kind("SECONDS", "a number of seconds", parse_seconds, (int, float, str))
-SWITCH = Kind("", "true or false", parse_switch, (bool, str))
-SYNC = Kind("MODE", "full or interval:MS with 1 to 60000 milliseconds", parse_sync)
-PREFIX = Kind("TEXT", f"1 to {PREFIX_LIMIT} bytes without blanks", parse_prefix)
-LEVEL = Kind("LEVEL", "one of " + ", ".join(LOG_LEVELS), lambda text: LOG_LEVELS[text.upper()])
+def write_path(value: object) -> str | None:
+    """Return a path as the file may hold it, None if it is not set."""
+    return str(value) if value else None
 
-NETWORK, STORE, JOBS, LIMITS, PROCESS = "Network", "Store", "Jobs", "Limits", "Process"
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-BIG = 2**31 - 1
-# SQLite holds no row of more than 1,000,000,000 bytes; the rest is for the job's other columns.
-LARGEST_PACKET = 900 * MIB
+
+LISTEN = Kind("ADDRESS", "HOST, HOST:PORT, [IPV6]:PORT or unix:PATH", parse_listen, write=str)
+PATH = Kind("FILE", "the path of a file", parse_path, write=write_path)
+SECONDS = Kind("SECONDS", "a number of seconds", parse_seconds, (int, float, str), write_seconds)
+SYNC = Kind("MODE", "full or interval:MS with 1 to 60000 milliseconds", parse_sync)
+PREFIX = Kind("TEXT", f"1 to {PREFIX_LIMIT} bytes without blanks", parse_prefix, write=os.fsdecode)
+LEVEL = Kind(
+    "LEVEL", "one of " + ", ".join(LOG_LEVELS), lambda text: LOG_LEVELS[text.upper()], write=logging.getLevelName
+)
+
+NETWORK, STORE, JOBS, HISTORY, LIMITS, PROCESS = "Network", "Store", "Jobs", "History", "Limits", "Process"
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -279,6 +232,21 @@ OPTIONS: tuple[Option, ...] = (
         "job_handle_prefix", PREFIX, default_prefix, JOBS,
         "What handles begin with; by default H: and the host's name.",
         ("--job-handle-prefix",),
+    ),
+    Option(
+        "keep_done", KEEP, KEEP.build({"age": 7 * DAY, "count": 1_000_000, "bytes": GIB}), HISTORY,
+        "How long done and cancelled jobs are kept: 7d, age=7d,count=1000000,bytes=1G, forever, or none.",
+        ("--keep-done",), reloadable=True,
+    ),
+    Option(
+        "keep_failed", KEEP, KEEP.parse("forever"), HISTORY,
+        "How long failed jobs are kept.",
+        ("--keep-failed",), reloadable=True,
+    ),
+    Option(
+        "store_result", RESULT, 64 * KIB, HISTORY,
+        "Largest result that is kept with its job; also true or false.",
+        ("--store-result",), reloadable=True,
     ),
     Option(
         "max_packet", size(64 * KIB, LARGEST_PACKET), 64 * MIB, LIMITS,

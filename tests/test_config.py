@@ -48,8 +48,7 @@ def refusal(
 
 def test_the_table_and_the_configuration_name_the_same_options() -> None:
     fields = [field.name for field in dataclasses.fields(Config)]
-    assert [option.name for option in OPTIONS] == fields[:-2]
-    assert fields[-2:] == ["flags", "file"]
+    assert [*(option.name for option in OPTIONS), "policies", "flags", "file", "sources"] == fields
 
 
 def test_no_flag_is_given_twice() -> None:

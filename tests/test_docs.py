@@ -2,9 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+from gearstore.config import load_config
+from gearstore.kinds import as_text
+from gearstore.options import OPTIONS, Option
+from gearstore.policies import KEYS, write_value
 from gearstore.protocol.packets import PacketType
 from gearstore.queue.job import TRANSITIONS
+from gearstore.settings import SAMPLE
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,6 +25,41 @@ def test_architecture_shows_the_state_table() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     table = {(state.name.lower(), event.name.lower(), to.name.lower()) for (state, event), to in TRANSITIONS.items()}
     assert rows(text, "transitions") == table
+
+
+def default_of(option: Option) -> str:
+    """Return an option's default as the document tells it."""
+    if callable(option.default):
+        return "depends on the machine"
+    values = option.default if option.repeated else [option.default]
+    return code(*(as_text(option.kind.write(value)) for value in values if option.kind.write(value) is not None))
+
+
+def code(*texts: Any) -> str:
+    """Return texts as code."""
+    return " ".join(f"`{text}`" for text in texts)
+
+
+def test_configuration_names_every_option() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    assert rows(text, "options") == {
+        (code(each.name), code(*each.flags), default_of(each), "yes" if each.reloadable else "", each.help)
+        for each in OPTIONS
+    }
+
+
+def test_configuration_names_every_key_of_a_policy() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    assert rows(text, "policy keys") == {
+        (code(key.name), code(key.option or as_text(write_value(key, SAMPLE))), key.help) for key in KEYS
+    }
+
+
+def test_the_example_of_policies_is_right(tmp_path: Path) -> None:
+    file = tmp_path / "gearstore.toml"
+    file.write_text((ROOT / "docs/configuration.md").read_text().partition("```toml\n")[2].partition("```")[0])
+    invoices = load_config({}, {}, file)[0].policies.of(b"import_invoices")
+    assert (invoices.max_attempts, invoices.on_restart, invoices.keep_done.count) == (10, "hold", 100_000)
 
 
 def test_compatibility_names_every_packet_type() -> None:

@@ -33,6 +33,9 @@ PURE = {
 ALLOWED = {
     "gearstore/protocol": PURE | {"gearstore.errors", "gearstore.protocol"},
     "gearstore/queue": PURE | {"gearstore.errors", "gearstore.queue"},
+    "gearstore/durations.py": PURE,
+    "gearstore/kinds.py": PURE | {"difflib", "gearstore.durations", "gearstore.errors", "gearstore.queue.policy"},
+    "gearstore/policies.py": PURE | {"gearstore.errors", "gearstore.kinds", "gearstore.queue.policy"},
     "gearstore/errors.py": set(),
     "gearstore/__init__.py": set(),
 }

@@ -36,6 +36,7 @@ from gearstore.queue.job import (
 )
 from gearstore.queue.names import Names
 from gearstore.queue.peer import Peer
+from gearstore.queue.policy import Policies
 from gearstore.queue.ports import Journal, Outbox
 
 MIN_TIMEOUT = 1000  # milliseconds; as in gearmand, since many users pass seconds
@@ -65,6 +66,7 @@ class Engine(Names):
         super().__init__(window)
         self.journal = journal
         self.outbox = outbox
+        self.policies = Policies()
         self.job_retries = job_retries  # total attempts of a job whose workers go away or time out, 0: no limit
         self.worker_wakeup = worker_wakeup
         self.round_robin = round_robin

@@ -82,6 +82,7 @@ class Hub:
         """Take over what may change while the server runs."""
         self.config = config
         engine = self.engine
+        engine.policies = config.policies
         engine.job_retries = config.job_retries
         engine.worker_wakeup = config.worker_wakeup
         engine.round_robin = config.round_robin

@@ -187,6 +187,29 @@ def test_an_end_under_load_is_quick(start_server: StartServer) -> None:
 # SIGHUP and files
 
 
+def test_sighup_reloads_policies_and_keeps_them_if_the_new_ones_are_wrong(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    config = tmp_path / "gearstore.toml"
+    config.write_text("[functions.f]\ntimeout = '1m'\n")
+    server = start_server(f"--config={config}")
+    client = server.connect()
+
+    def timeout() -> tuple[str, str]:
+        (row,) = [row for row in client.manage("config", function="f") if row["name"] == "timeout"]
+        return row["value"], row["source"]
+
+    assert timeout() == ("1m", f'{config} [functions."f"]')
+    config.write_text("[functions.'*']\ntimeout = '2m'\n")
+    server.signal(signal.SIGHUP)
+    server.expect_log("the configuration is reloaded")
+    assert timeout() == ("2m", f'{config} [functions."*"]')
+    config.write_text("[functions.'*']\ntimeout = 'soon'\n")
+    server.signal(signal.SIGHUP)
+    server.expect_log(f"""not reloaded: {config}: [functions."*"]: timeout: 'soon' is not a duration""")
+    assert timeout() == ("2m", f'{config} [functions."*"]')
+
+
 def test_sighup_reloads_what_can_be_reloaded(start_server: StartServer, tmp_path: Path) -> None:
     config = tmp_path / "gearstore.toml"
     config.write_text('exceptions = false\nlog_level = "INFO"\n')

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from gearstore import __version__
+from gearstore.options import OPTIONS
+from gearstore.policies import KEYS
 from gearstore.protocol.packets import (
     CAN_DO,
     GRAB_JOB,
@@ -72,6 +74,19 @@ def names(jobs: Jobs, found: list[dict[str, Any]]) -> list[str]:
 
 
 # hello, status, workers
+
+
+def test_config(server: Server, client: Wire) -> None:
+    settings = {row.pop("name"): row for row in client.manage("config")}
+    assert list(settings) == [option.name for option in OPTIONS]
+    assert settings["db"] == {"value": str(server.db), "source": "--db"}
+    assert settings["backlog"] == {"value": 1024, "source": "default"}
+    assert settings["pid_file"] == {"value": None, "source": "default"}
+    policy = {row.pop("name"): row for row in client.manage("config", function="f\udcff")}
+    assert list(policy) == [key.name for key in KEYS]
+    assert policy["timeout"] == {"value": "0s", "source": "default"}
+    assert policy["max_attempts"] == {"value": 6, "source": "job_retries, default"}
+    assert client.refused("config", function=5).startswith("ERR usage function is str")
 
 
 def test_hello(server: Server, client: Wire) -> None:

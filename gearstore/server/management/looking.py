@@ -1,4 +1,4 @@
-"""The verbs that only look: hello, status, workers, jobs, show."""
+"""The verbs that only look: hello, config, status, workers, jobs, show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gearstore import __version__
 from gearstore.queue.job import JobState
 from gearstore.server.management.choosing import KEYS, describe, matching
 from gearstore.server.management.request import Object, Refusal, Verb, data, send, strings, text
+from gearstore.settings import options_of, policy_of
 
 if TYPE_CHECKING:
     from gearstore.server.connection import Connection
@@ -32,6 +33,13 @@ async def hello(conn: Connection, request: Object) -> None:
             "draining": hub.engine.draining,
         },
     )
+
+
+async def config(conn: Connection, request: Object) -> None:
+    """What the server is configured to do, or the policy of a function."""
+    used = conn.hub.config
+    settings = policy_of(used, data(request["function"])) if "function" in request else options_of(used)
+    send(conn, *(setting._asdict() for setting in settings))
 
 
 async def status(conn: Connection, request: Object) -> None:
@@ -108,6 +116,7 @@ async def show(conn: Connection, request: Object) -> None:
 
 VERBS = {
     "hello": Verb(hello),
+    "config": Verb(config, {"function": (str,)}),
     "status": Verb(status, {"function": (str,)}),
     "workers": Verb(workers),
     "jobs": Verb(jobs, KEYS),
