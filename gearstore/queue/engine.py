@@ -9,39 +9,29 @@ A background job becomes visible to workers when `stored` is called for it, afte
 
 from __future__ import annotations
 
-from itertools import islice
-
 from gearstore.errors import QueueError
-from gearstore.queue.deadlines import Deadlines
+from gearstore.queue.endings import Endings
 from gearstore.queue.functions import Function
 from gearstore.queue.job import (
-    CANCEL,
-    COMPLETE,
     DELAYED,
-    DUE,
-    FAIL,
     GRAB,
-    HOLD,
     LIVE,
     MAX_UNIQUE,
     NOWHERE,
     ON_DISK,
     PRIORITIES,
     QUEUED,
-    REQUEUE,
     RUNNING,
     Job,
     Reason,
     coalescing_key,
 )
-from gearstore.queue.names import Names
 from gearstore.queue.peer import Peer
-from gearstore.queue.policy import Policies
+from gearstore.queue.policy import Policies, Policy
 from gearstore.queue.ports import Journal, Outbox
 
 MIN_TIMEOUT = 1000  # milliseconds; as in gearmand, since many users pass seconds
 SPARE_NUMBERS = 100_000  # reserved numbers that submits leave for jobs that come back to their queue
-MAX_DELAYED = 65536  # delayed jobs held in memory
 
 UNIQUE_TOO_LARGE = (b"ARGUMENT_TOO_LARGE", b"Unique value too large")
 QUEUE_FULL = (b"QUEUE_ERROR", b"Job queue is full")
@@ -49,7 +39,7 @@ NO_NUMBERS = (b"QUEUE_ERROR", b"The store cannot reserve job handles")
 DRAINING = (b"QUEUE_ERROR", b"The server is shutting down")
 
 
-class Engine(Names):
+class Engine(Endings):
     """All queues of one server."""
 
     def __init__(
@@ -63,24 +53,17 @@ class Engine(Names):
         round_robin: bool = False,
         global_priority: bool = False,
     ) -> None:
-        super().__init__(window)
-        self.journal = journal
-        self.outbox = outbox
-        self.policies = Policies()
-        self.job_retries = job_retries  # total attempts of a job whose workers go away or time out, 0: no limit
-        self.worker_wakeup = worker_wakeup
+        super().__init__(journal, outbox, window, worker_wakeup)
         self.round_robin = round_robin
-        self.now = 0
-        self.monotonic = 0
-        self.draining = False
-        self.jobs: dict[bytes, Job] = {}  # by handle: jobs in memory, ended ones until that is durable
-        self.delayed: Deadlines[Job] = Deadlines()
-        self.delayed_on_disk = 0
-        self.delayed_changed: set[int] | None = None  # ids that left memory while delayed jobs are read back, else None
-        self.delayed_from = (0, 0)  # (run_at, id): delayed jobs on disk come after it
-        self.timeouts: Deadlines[Job] = Deadlines()
-        self.hungry: list[tuple[Function, int]] = []  # windows that want spilled jobs read back
         self.set_priority_scope(global_priority)
+        self.set_policies(Policies(Policy(max_attempts=job_retries)))
+
+    def set_policies(self, policies: Policies) -> None:
+        """Take over what is configured for functions, at any time."""
+        self.policies = policies
+        for function in self.functions.values():
+            function.set_policy(policies.of(function.name))
+            self.reopen(function)
 
     def set_priority_scope(self, over_all: bool) -> None:
         """Compare priorities over all functions of a worker (gearmand 2) or inside one function (gearmand 1.1)."""
@@ -130,10 +113,14 @@ class Engine(Names):
             job.reducer = reducer
         if replay_of:
             job.replay_of = replay_of
+        if peer is not None:
+            job.client = peer.address
         if run_at > self.now:
             job.run_at = run_at
             job.state = DELAYED
         function.count(job, 1)
+        if self.observer is not None:
+            self.observer(job, b"submitted")
         self.jobs[handle] = job
         if key:
             job.key = key
@@ -186,7 +173,7 @@ class Engine(Names):
                 self.feed(function, job.priority)
         elif state is DELAYED:
             if not job.deadline:
-                self._delay(job)
+                self.delay(job)
         elif state is not RUNNING:
             self.forget(job)
 
@@ -207,9 +194,9 @@ class Engine(Names):
         for peer in job.listeners:
             self._listen(existing, peer)
         if job.state is QUEUED:
-            self._withdraw(job)
+            self.withdraw(job)
         job.function.count(job, -1)
-        self._unlisten(job)
+        self.told(job)
         self.forget(job)
         job.dropped = True
         job.handle = existing.handle  # what its JOB_CREATED, held back until now, names
@@ -229,40 +216,18 @@ class Engine(Names):
             return
         if job.state is QUEUED and job.listeners:
             if job.place in (NOWHERE, ON_DISK):
-                self._withdraw(job)
+                self.withdraw(job)
                 job.background = False
                 function.enter(job)
                 self.wake(function)
             job.background = False
             return
         if job.state is QUEUED:
-            self._withdraw(job)
+            self.withdraw(job)
         self._fail_listeners(job)
         function.count(job, -1)
         self.forget(job)
         job.dropped = True
-
-    def _withdraw(self, job: Job) -> None:
-        """Take a queued job out of its queue; those behind it may be free to go now."""
-        function = job.function
-        function.withdraw(job)
-        if function.spilled:
-            self.feed(function, job.priority)
-        if function.sleepers and function.available():
-            self.wake(function)
-
-    def forget(self, job: Job) -> None:
-        """Let a job go from memory; its row (if it has one) keeps it."""
-        self.jobs.pop(job.handle, None)
-        function = job.function
-        if job.key and function.uniques.get(job.key) is job:
-            del function.uniques[job.key]
-        # What a claim that is under way has read of it is out of date.
-        changed = function.windows[job.priority].changed
-        if changed is not None and job.state is not QUEUED:
-            changed[job.id] = job.position
-        if self.delayed_changed is not None and job.state is not DELAYED:
-            self.delayed_changed.add(job.id)
 
     # Workers
 
@@ -276,7 +241,7 @@ class Engine(Names):
         function.workers[peer] = None
         if peer.asleep:
             function.sleepers[peer] = None
-            if function.available():
+            if function.available() and self.assigning:
                 self._rouse(peer)
 
     def cant_do(self, peer: Peer, function: Function) -> None:
@@ -291,22 +256,11 @@ class Engine(Names):
         if self.worker_wakeup and function.ready:  # it may have had the only NOOP
             self.wake(function)
 
-    def sleep(self, peer: Peer) -> bool:
-        """PRE_SLEEP: return whether a job waits already (NOOP at once); else wake the worker when one does."""
-        for function in peer.order:
-            if not self.draining and function.available():
-                self._awake(peer)
-                return False
-        peer.asleep = True
-        for function in peer.order:
-            function.sleepers[peer] = None
-        return True
-
     def grab(self, peer: Peer) -> Job | None:
         """Assign the next job that the worker can do, None if there is none."""
         if peer.asleep:
             self._awake(peer)
-        if self.draining:
+        if self.draining or self.paused_at:
             return None
         job = self.take(peer)
         if job is None:
@@ -317,6 +271,10 @@ class Engine(Names):
         job.worker = peer
         peer.jobs[job.handle] = job
         timeout = peer.abilities[function]
+        if function.timeout and not 0 < timeout <= function.timeout:
+            timeout = function.timeout
+        if function.concurrency and function.states[RUNNING] >= function.concurrency:
+            function.closed = True
         if timeout:
             job.deadline = self.timeouts.add(self.monotonic + timeout, job)
         if job.background:
@@ -324,13 +282,15 @@ class Engine(Names):
             self.journal.assigned(job)
             if function.spilled:
                 self.feed(function, job.priority)
+        if self.observer is not None:
+            self.observer(job, b"assigned")
         return job
 
     def _take(self, peer: Peer) -> Job | None:
         """Order of gearmand 1.1: the first function that has a job; priorities count inside it."""
         order = peer.order
         for index, function in enumerate(order):
-            if function.ready:
+            if function.ready and not function.closed:
                 job = function.take()
                 if job is not None:
                     if self.round_robin:
@@ -342,6 +302,8 @@ class Engine(Names):
         """Order of gearmand 2: the highest priority over all functions."""
         for priority in PRIORITIES:
             for index, function in enumerate(peer.order):
+                if function.closed:
+                    continue
                 job = function.take((priority,)) if function.ready else None
                 if job is not None:
                     if self.round_robin:
@@ -351,127 +313,7 @@ class Engine(Names):
                     return None  # being read; lower priorities wait for it
         return None
 
-    def held(self, peer: Peer, handle: bytes, text: bytes) -> Job | None:
-        """Return the job that a report is about; None for one that this worker no longer holds (late, ignored).
-
-        An unexpected ERROR kills Perl workers and makes libgearman's spin, so only handles that this connection never
-        held raise QueueError (with gearmand's `text`).
-        """
-        job = peer.jobs.get(handle)
-        if job is None and handle not in peer.past:
-            raise QueueError(b"JOB_NOT_FOUND", text)
-        return job
-
-    def complete(self, job: Job, result: bytes) -> None:
-        """WORK_COMPLETE."""
-        job.move(COMPLETE)
-        job.result = result
-        job.result_size = len(result)
-        self._report(job)
-
-    def fail(self, job: Job, reason: bytes, error: bytes = b"") -> None:
-        """WORK_FAIL or WORK_EXCEPTION: final, as in gearmand."""
-        job.move(FAIL)
-        job.reason = reason
-        job.error = error
-        self._report(job)
-
-    def _report(self, job: Job) -> None:
-        job.attempts += 1
-        self._release(job)
-        self._end(job)
-
-    def _end(self, job: Job) -> None:
-        """Close a job that reached its last state for now. Its listeners are the caller's to tell, then to drop."""
-        job.ended_at = self.now
-        if job.key:
-            uniques = job.function.uniques
-            if uniques.get(job.key) is job:
-                del uniques[job.key]
-            job.key = b""
-        if job.background:
-            self.journal.change(job)
-        else:
-            job.function.count(job, -1)
-            self.jobs.pop(job.handle, None)
-
-    def _release(self, job: Job) -> None:
-        """Part a running job from its worker."""
-        peer = job.worker
-        if peer is not None:
-            del peer.jobs[job.handle]
-            peer.past.append(job.handle)
-            job.worker = None
-        if job.deadline:
-            self.timeouts.cancel(job.deadline)
-            job.deadline = 0
-
-    def _take_back(self, job: Job, reason: bytes) -> None:
-        """A worker went away, gave the ability back or took too long: queue its job again or give it up."""
-        self._release(job)
-        job.attempts += 1
-        job.reason = reason
-        job.numerator = job.denominator = b"0"
-        if not job.background and not job.listeners:
-            job.move(CANCEL)  # abandoned: nobody waits for it any more
-            self._end(job)
-        elif self.job_retries and job.attempts >= self.job_retries:
-            job.move(FAIL)
-            self._end(job)
-            self._fail_listeners(job)
-        else:
-            job.move(REQUEUE)
-            self.requeue(job)
-
-    def requeue(self, job: Job) -> None:
-        """Put a job that comes back at the end of its priority: one that kills workers must not block the others."""
-        job.position = self.next_number()
-        function = job.function
-        if job.background:
-            function.reserve(job)
-            self.journal.change(job)
-        if job.place != ON_DISK:
-            function.enter(job)
-            self.wake(function)
-
-    def _fail_listeners(self, job: Job) -> None:
-        if job.listeners:
-            self.outbox.failed(job)
-            self._unlisten(job)
-
-    def _unlisten(self, job: Job) -> None:
-        for peer in job.listeners:
-            peer.listening.pop(job, None)
-        job.listeners = ()
-
-    told = _unlisten  # the caller has sent the outcome
-
-    # Sleeping and waking
-
-    def wake(self, function: Function) -> None:
-        """Wake workers that sleep on the function: all of them, or `--worker-wakeup` for each job."""
-        sleepers = function.sleepers
-        if sleepers and not self.draining:
-            for peer in list(islice(sleepers, self.worker_wakeup or len(sleepers))):
-                self._rouse(peer)
-
-    def _rouse(self, peer: Peer) -> None:
-        self._awake(peer)
-        self.outbox.wake(peer)
-
-    def _awake(self, peer: Peer) -> None:
-        """Mark as awake: it gets no NOOP until it sends PRE_SLEEP again, and then what waits is looked at again."""
-        if peer.asleep:
-            peer.asleep = False
-            for function in peer.order:
-                function.sleepers.pop(peer, None)
-
-    def feed(self, function: Function, priority: int) -> None:
-        """Ask for spilled jobs to be read back if the window runs low."""
-        if function.windows[priority].low:
-            self.hungry.append((function, priority))
-
-    # Connections that end, time that passes, operators that act
+    # Connections that end
 
     def disconnect(self, peer: Peer) -> None:
         """Forget a connection: its jobs go to other workers, foreground jobs that nobody else waits for are dropped."""
@@ -489,74 +331,3 @@ class Engine(Names):
             for function in peer.order:
                 if function.ready:
                     self.wake(function)
-
-    def cancel(self, job: Job) -> None:
-        """Cancel a live or held job: its listeners get WORK_FAIL, a worker that runs it is not disturbed."""
-        state = job.state
-        job.move(CANCEL)
-        if state is QUEUED:
-            self._withdraw(job)
-        elif state is DELAYED:
-            if job.deadline:
-                self.delayed.cancel(job.deadline)
-                job.deadline = 0
-            elif job.place == ON_DISK:
-                self.delayed_on_disk -= 1
-                job.place = NOWHERE
-        self._release(job)
-        job.reason = Reason.CANCELLED
-        self._end(job)
-        self._fail_listeners(job)
-
-    def set_aside(self, job: Job) -> None:
-        """Hold a job whose row was altered on disk: it is never handed out."""
-        if job.state is QUEUED:
-            self._withdraw(job)
-        else:
-            self.delayed_on_disk -= 1
-        job.move(HOLD)
-        job.reason = Reason.DAMAGED
-        self.journal.change(job)
-
-    def tick(self) -> None:
-        """Do what is due."""
-        for job in self.delayed.due(self.now):
-            job.deadline = 0
-            job.move(DUE)
-            self.requeue(job)
-        for job in self.timeouts.due(self.monotonic):
-            job.deadline = 0
-            self._take_back(job, Reason.TIMEOUT)
-
-    def next_wait(self) -> int | None:
-        """Return the milliseconds until something is due, None if nothing waits for a time."""
-        waits = [
-            at - now
-            for at, now in ((self.delayed.next_at, self.now), (self.timeouts.next_at, self.monotonic))
-            if at is not None
-        ]
-        return max(0, min(waits)) if waits else None
-
-    def _delay(self, job: Job) -> None:
-        """Keep a delayed job for its time, in memory if it is among the next."""
-        if self.delayed_on_disk and self.delayed_changed is None and (job.run_at, job.id) > self.delayed_from:
-            self._delay_on_disk(job)
-            return
-        job.deadline = self.delayed.add(job.run_at, job)
-        if len(self.delayed) > MAX_DELAYED and self.delayed_changed is None:
-            at, later = self.delayed.later_half()
-            self.delayed_from = (at, 0)
-            for job in later:
-                job.deadline = 0
-                self._delay_on_disk(job)
-
-    def _delay_on_disk(self, job: Job) -> None:
-        job.place = ON_DISK
-        self.delayed_on_disk += 1
-        if not job.listeners:
-            self.forget(job)
-
-    @property
-    def delayed_low(self) -> bool:
-        """Whether delayed jobs should be read back from disk."""
-        return self.delayed_on_disk > 0 and self.delayed_changed is None and len(self.delayed) <= MAX_DELAYED // 4

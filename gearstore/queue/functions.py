@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gearstore.queue.job import DELAYED, NOWHERE, ON_DISK, PRIORITIES, QUEUED, RUNNING, VOLATILE, WINDOW, Job, JobState
+from gearstore.queue.policy import Policy
 
 if TYPE_CHECKING:
     from gearstore.queue.peer import Peer
@@ -47,10 +48,11 @@ class Window:
 class Function:
     """A name that jobs are submitted to and that workers register for."""
 
-    __slots__ = ("id", "limits", "listed", "name", "queued", "ready", "sleepers", "spilled", "states", "stored",
+    __slots__ = ("closed", "concurrency", "ended", "id", "limits", "listed", "maximums", "name", "paused_at",
+                 "paused_until", "policy", "queued", "ready", "sleepers", "spilled", "states", "stored", "timeout",
                  "uniques", "volatile", "windows", "withdrawn", "workers")  # fmt: skip
 
-    def __init__(self, id: int, name: bytes, window: int) -> None:
+    def __init__(self, id: int, name: bytes, window: int, policy: Policy = Policy()) -> None:  # noqa: B008 (frozen)
         self.id = id
         self.name = name
         self.listed = True  # False once dropped, until somebody names it again
@@ -64,8 +66,28 @@ class Function:
         self.states = [0] * len(JobState)  # jobs by state; of ended ones only those that are stored
         self.workers: dict[Peer, None] = {}
         self.sleepers: dict[Peer, None] = {}  # workers to wake, those that have waited longest first
-        self.limits = [0, 0, 0]  # maxqueue by priority, 0 for none
+        self.maximums = [-1, -1, -1]  # maxqueue by priority, -1: not set
+        self.paused_at = 0  # milliseconds since 1970, 0: not paused
+        self.paused_until = 0  # 0: until somebody resumes it
+        self.ended = [0] * len(JobState)  # how many reached each last state since the start; only grows
         self.uniques: dict[bytes, Job] = {}  # coalescing key -> live job in memory
+        self.set_policy(policy)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Take over what is configured for the function."""
+        self.policy = policy
+        self.timeout = policy.timeout  # milliseconds that an attempt may take, 0 for no limit
+        self.concurrency = policy.concurrency  # how many may run at once, 0 for no limit
+        self.set_limits()
+        self.close_or_open()
+
+    def set_limits(self) -> None:
+        """Limit the jobs by what an operator has set, else by the policy; 0 for no limit."""
+        self.limits = [self.policy.max_queue if maximum < 0 else maximum for maximum in self.maximums]
+
+    def close_or_open(self) -> None:
+        """Note whether workers get nothing: the function is paused, or as many of its jobs run as may."""
+        self.closed = self.paused_at > 0 or 0 < self.concurrency <= self.states[RUNNING]
 
     def count(self, job: Job, number: int) -> None:
         """Add to the counts of the job's state."""
@@ -136,7 +158,9 @@ class Function:
         return None
 
     def available(self) -> bool:
-        """Whether `take` would find a job."""
+        """Whether a worker that asks would get a job."""
+        if self.closed:
+            return False
         if not self.spilled:
             return self.ready > 0
         for priority in PRIORITIES:

@@ -92,9 +92,12 @@ TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
     (RUNNING, HOLD): HELD,
     (RUNNING, CANCEL): CANCELLED,
     (HELD, RETRY): QUEUED,
+    (HELD, DELAY): DELAYED,
     (HELD, CANCEL): CANCELLED,
     (FAILED, RETRY): QUEUED,
+    (FAILED, DELAY): DELAYED,
     (CANCELLED, RETRY): QUEUED,
+    (CANCELLED, DELAY): DELAYED,
 }
 
 # The same as rows of a tuple: hashing enum members takes 0.3 us each, and every job moves three times.
@@ -111,6 +114,7 @@ class Reason:
     INTERRUPTED = b"interrupted"
     CANCELLED = b"cancelled"
     RETRY = b"retry"
+    HELD = b"held"
     DAMAGED = b"damaged"
 
 
@@ -141,6 +145,8 @@ class Job:
     result: bytes = b""
     result_size: int = 0
     replay_of: int = 0
+    client: bytes = b""  # address of the one who submitted it
+    cause: int = 0  # why it is failed, see causes.py; 0 for none
 
     key: bytes = b""  # what coalescing compares, b"" for never; see coalescing_key
     worker: Peer | None = None
@@ -150,6 +156,8 @@ class Job:
     deadline: int = 0  # number of the timer that this job waits for or is limited by, 0 for none
     place: int = NOWHERE
     dropped: bool = False  # joined to another job or refused: not to be stored any more
+    marked: bool = False  # its row tells of earlier attempts what is not true any more
+    stored_bytes: int = 0  # of workload and result, as counted while it has a row
     promoted: bool = False  # was foreground; its first row is not committed yet
     stored_state: int = -1  # the state its row has; -1 while it has no row
     batch: Any = None  # the batch that stores its newest change, None once that is durable

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gearstore.errors import QueueError
 from gearstore.queue.functions import Function
 from gearstore.queue.job import HELD, MAX_FUNCTION
+from gearstore.queue.policy import Policies
 
 MAX_DIGITS = 18
 HANDLE_DIGITS = 12  # fixed width: newer libgearman matches handles by prefix
@@ -17,6 +18,7 @@ class Names:
 
     def __init__(self, window: int) -> None:
         self.window = window
+        self.policies = Policies()
         self.functions: dict[bytes, Function] = {}
         self.next_function_id = 1
         self.prefixes: list[tuple[int, bytes]] = [(0, b"H:localhost:")]  # (first id, prefix of handles from it on)
@@ -29,7 +31,7 @@ class Names:
         if function is None:
             if len(name) > MAX_FUNCTION:
                 raise QueueError(*FUNCTION_TOO_LARGE)
-            function = self.functions[name] = Function(self.next_function_id, name, self.window)
+            function = self.functions[name] = Function(self.next_function_id, name, self.window, self.policies.of(name))
             self.next_function_id += 1
         function.listed = True
         return function

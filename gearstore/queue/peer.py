@@ -15,10 +15,12 @@ REMEMBERED = 256  # handles; enough for every job that a worker can have had tak
 class Peer:
     """One connection's state inside the engine; it may be client and worker at once."""
 
-    __slots__ = ("abilities", "asleep", "client_id", "connection", "exceptions", "jobs", "listening", "order", "past")
+    __slots__ = ("abilities", "address", "asleep", "client_id", "connection", "exceptions", "jobs", "listening",
+                 "order", "past")  # fmt: skip
 
     def __init__(self, connection: Any, exceptions: bool = False) -> None:
         self.connection = connection  # opaque to the engine
+        self.address = b""  # as operators see it
         self.client_id = b"-"
         self.exceptions = exceptions  # the client wants WORK_EXCEPTION rather than WORK_FAIL
         self.abilities: dict[Function, int] = {}  # function -> timeout in milliseconds, 0 for none

@@ -1,21 +1,17 @@
-"""A job as the store keeps it, and how records come back into the engine: windows, restarts, operators."""
+"""Jobs and functions as the store keeps them, and how they come back into the engine: windows and restarts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from gearstore.errors import QueueError
 from gearstore.queue.functions import Function
 from gearstore.queue.job import (
     DELAYED,
-    ENDED,
     LIVE,
     NOWHERE,
     ON_DISK,
     QUEUED,
-    RETRY,
-    TRANSITIONS,
     WINDOW,
     Job,
     JobState,
@@ -50,15 +46,28 @@ class Record(NamedTuple):
     result: bytes
     result_size: int
     replay_of: int
+    client: bytes
+    cause: int
+    replayed_as: int
     spilled: bool
     intact: bool
 
 
-ALTERED = b"its bytes were altered on disk"
+class FunctionRecord(NamedTuple):
+    """One row of `functions`: what operators have set of it survives restarts."""
+
+    id: int
+    name: bytes
+    paused_at: int = 0
+    paused_until: int = 0
+    max_high: int = -1
+    max_normal: int = -1
+    max_low: int = -1
+
 
 # Fields that a job and its record call the same.
 SAME = ("position", "reducer", "run_at", "attempts", "interruptions", "started_at", "ended_at", "reason", "error",
-        "result", "result_size", "replay_of")  # fmt: skip
+        "result", "result_size", "replay_of", "client", "cause")  # fmt: skip
 
 
 def load(engine: Engine, function: Function, record: Record) -> Job:
@@ -72,6 +81,7 @@ def load(engine: Engine, function: Function, record: Record) -> Job:
     )  # fmt: skip
     job.state = JobState(record.state)
     job.stored_state = record.state
+    job.stored_bytes = len(record.workload) + len(record.result)
     job.worker_id = record.worker
     for name in SAME:
         setattr(job, name, getattr(record, name))
@@ -97,7 +107,7 @@ def claimed(engine: Engine, function: Function, priority: int, records: Sequence
         if job.state is not QUEUED or job.place != ON_DISK:
             continue
         if not record.intact:
-            engine.set_aside(job)
+            engine.hold(job, Reason.DAMAGED)
             continue
         function.unspill(priority)
         window.size += 1
@@ -120,23 +130,27 @@ def claimed_delayed(engine: Engine, functions: dict[int, Function], records: Seq
         job = load(engine, functions[record.function_id], record)
         if job.state is DELAYED and job.place == ON_DISK:
             if not record.intact:
-                engine.set_aside(job)
+                engine.hold(job, Reason.DAMAGED)
                 continue
             engine.delayed_on_disk -= 1
             job.place = NOWHERE
             job.deadline = engine.delayed.add(job.run_at, job)
 
 
-def recover(
-    engine: Engine, functions: Iterable[tuple[int, bytes]], counts: Iterable[tuple[int, int, int, int]]
-) -> None:
+def recover(engine: Engine, functions: Iterable[FunctionRecord], counts: Iterable[tuple[int, int, int, int]]) -> None:
     """Rebuild functions and their counts after a start; queued and delayed jobs are on disk until they are claimed."""
     by_id: dict[int, Function] = {}
-    for id, name in functions:
-        function = engine.functions[name] = Function(id, name, engine.window)
+    for record in functions:
+        function = Function(record.id, record.name, engine.window, engine.policies.of(record.name))
+        engine.functions[record.name] = by_id[record.id] = function
         function.stored = True
-        by_id[id] = function
-        engine.next_function_id = max(engine.next_function_id, id + 1)
+        function.maximums = [record.max_high, record.max_normal, record.max_low]
+        function.set_limits()
+        function.paused_at, function.paused_until = record.paused_at, record.paused_until
+        if function.paused_at:
+            engine.paused[function] = None
+            function.close_or_open()
+        engine.next_function_id = max(engine.next_function_id, record.id + 1)
     for id, state, priority, jobs in counts:
         function = by_id[id]
         function.states[state] += jobs
@@ -146,46 +160,3 @@ def recover(
             function.spilled += jobs
         elif state == DELAYED:
             engine.delayed_on_disk += jobs
-
-
-def retry(engine: Engine, function: Function, record: Record) -> Job:
-    """Put an ended or held job back at the end of its queue: same handle, attempts kept. Raises QueueError."""
-    job = engine.jobs.get(engine.handle(record.id))
-    if job is not None and job.batch is not None:
-        raise QueueError(b"REFUSED", b"it is changing at this moment")
-    if not record.intact:
-        raise QueueError(b"REFUSED", ALTERED)
-    state = JobState(record.state if job is None else job.state)
-    if (state, RETRY) not in TRANSITIONS:
-        raise QueueError(b"REFUSED", b"it is %s" % state.name.lower().encode())
-    key = _refuse_twin(function, record, "queued again")
-    job = load(engine, function, record)
-    job.move(RETRY)
-    job.reason = Reason.RETRY
-    job.run_at = job.ended_at = 0
-    if key:
-        job.key = key
-        function.uniques[key] = job
-    engine.requeue(job)
-    return job
-
-
-def replay(engine: Engine, function: Function, record: Record) -> Job:
-    """Submit a copy of an ended job: new handle, linked to the old one. Raises QueueError."""
-    if record.state not in ENDED:
-        raise QueueError(b"REFUSED", b"it is %s" % JobState(record.state).name.lower().encode())
-    if not record.intact:
-        raise QueueError(b"REFUSED", ALTERED)
-    _refuse_twin(function, record, "queued")
-    return engine.submit(
-        None, function.name, record.unique, record.workload, record.priority, True, 0, record.reducer, record.id
-    )
-
-
-def _refuse_twin(function: Function, record: Record, where: str) -> bytes:
-    """Raise QueueError if a job in memory has the same unique; return the coalescing key."""
-    key = coalescing_key(record.unique, record.workload)
-    other = function.uniques.get(key) if key else None
-    if other is not None and other.id != record.id:
-        raise QueueError(b"REFUSED", b"its unique is %s as %s" % (where.encode(), other.handle))
-    return key

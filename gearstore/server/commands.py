@@ -236,20 +236,20 @@ def work_fail(conn: Connection, args: list[bytes]) -> None:
     """WORK_FAIL."""
     job = conn.engine.held(conn.peer, args[0].removesuffix(b"\0"), RESULT_NOT_FOUND)
     if job is not None:
-        conn.engine.fail(job, Reason.FAIL)
-        tell_failure(job)
-        conn.engine.told(job)
+        if conn.engine.fail(job, Reason.FAIL):
+            tell_failure(job)
+            conn.engine.told(job)
         conn.reply_after(job.batch, b"")
 
 
 def work_exception(conn: Connection, args: list[bytes]) -> None:
-    """WORK_EXCEPTION: final. Clients that asked for exceptions get it, the others WORK_FAIL."""
+    """WORK_EXCEPTION. Clients that asked for exceptions get it, the others WORK_FAIL; none while the job is retried."""
     handle, data = args
     job = conn.engine.held(conn.peer, handle, EXCEPTION_NOT_FOUND)
     if job is not None:
-        conn.engine.fail(job, Reason.EXCEPTION, data)
-        tell_failure(job, response(p.WORK_EXCEPTION, handle, data))
-        conn.engine.told(job)
+        if conn.engine.fail(job, Reason.EXCEPTION, data):
+            tell_failure(job, response(p.WORK_EXCEPTION, handle, data))
+            conn.engine.told(job)
         conn.reply_after(job.batch, b"")
 
 

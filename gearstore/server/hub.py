@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
+from random import random
 from typing import Any
 
 from gearstore.config import Config
@@ -43,7 +44,7 @@ class Durable:
         self.batch = hub.journal.batch
         self.patient = patient
         self.future: asyncio.Future[None] = hub.loop.create_future()
-        if (self.batch.jobs or self.batch.look_ups) and (patient or not hub.journal.full):
+        if not self.batch.empty and (patient or not hub.journal.full):
             self.batch.waiters[self] = None
         else:
             self.future.set_result(None)
@@ -63,6 +64,7 @@ class Hub:
         self.journal = journal
         self.loop = loop
         self.engine = Engine(journal, self, window=config.window)
+        self.engine.chance = random
         self.configure(config)
         journal.engine = self.engine
         journal.on_commit = self.end_turn
@@ -71,6 +73,7 @@ class Hub:
         self.started_at = int(time.time() * 1000)
         self.closing = False
         self.on_idle: asyncio.Event = asyncio.Event()  # set while no job runs
+        self.history = asyncio.Lock()  # held from finding ended jobs until what is done to them is durable
         self._readable: list[Connection] = []
         self._dirty: list[Connection] = []
         self._scheduled = False
@@ -82,8 +85,7 @@ class Hub:
         """Take over what may change while the server runs."""
         self.config = config
         engine = self.engine
-        engine.policies = config.policies
-        engine.job_retries = config.job_retries
+        engine.set_policies(config.policies)
         engine.worker_wakeup = config.worker_wakeup
         engine.round_robin = config.round_robin
         engine.set_priority_scope(config.priority_scope == "global")
@@ -99,6 +101,7 @@ class Hub:
             address = str(peername[0]).partition("%")[0]
             connection.address = address.encode()
             connection.local = ipaddress.ip_address(address).is_loopback
+        connection.peer.address = connection.address
         if self.config.manage_from == "any":
             connection.local = True
         self.connections[connection] = None

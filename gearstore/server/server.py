@@ -101,13 +101,19 @@ class Server:
         config = self.config
         prefix = config.job_handle_prefix + b":"
         started = time.monotonic()
-        recovered = await self.store.open(prefix, config.max_interruptions or 1 << 30, config.window)
+        recovered = await self.store.open(
+            prefix,
+            config.max_interruptions or 1 << 30,
+            config.window,
+            lambda name: config.policies.of(name).on_restart == "hold",
+        )
         self.journal = Journal(self.store, self.on_store_failure)
         self.hub = Hub(config, self.store, self.journal, loop)
         self.hub.max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
         engine = self.hub.engine
         engine.prefixes = recovered.prefixes
         engine.next_id = engine.ids_until = recovered.next_id
+        engine.paused_at, engine.paused_until = recovered.paused
         recover(engine, recovered.functions, recovered.counts)
         await self.journal.commit()  # reserves job numbers
         if self.store.warning:

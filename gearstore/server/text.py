@@ -13,6 +13,7 @@ from gearstore import __version__
 from gearstore.errors import QueueError
 from gearstore.protocol import admin
 from gearstore.protocol.parser import MANAGEMENT
+from gearstore.queue import operators
 from gearstore.queue.functions import Function
 from gearstore.queue.job import DELAYED, HELD, LIVE, RUNNING, Job
 from gearstore.server.connection import Connection, Later
@@ -124,7 +125,7 @@ def cancel(conn: Connection, words: list[bytes]) -> bytes:
 def _cancel(conn: Connection, job: Job | None) -> bytes:
     if job is None or job.state not in (*LIVE, HELD) or (job.background and job.stored_state < 0):
         return admin.UNKNOWN_JOB
-    conn.engine.cancel(job)
+    operators.cancel(conn.engine, job)
     conn.reply_after(job.batch, admin.OK)  # after a crash it must not be back
     return b""
 
@@ -150,13 +151,17 @@ def drop(conn: Connection, words: list[bytes]) -> bytes:
 
 
 def maxqueue(conn: Connection, words: list[bytes]) -> bytes:
-    """`maxqueue NAME [n | high normal [low]]`: no number, zero or no number at all means no limit."""
+    """`maxqueue NAME [n | high normal [low]]`: no number, zero or no number at all means no limit. It is stored."""
     if len(words) == 1:
         return admin.incomplete(b"maxqueue")
     function = conn.engine.functions.get(words[1])
     if function is not None:
         limits = [int(word) if word.isdigit() and len(word) < 10 else 0 for word in words[2:]]
-        function.limits = (limits * 3 if len(limits) == 1 else [*limits, 0, 0, 0])[:3]
+        function.maximums = (limits * 3 if len(limits) == 1 else [*limits, 0, 0, 0])[:3]
+        function.set_limits()
+        conn.engine.journal.steer(function)
+        conn.reply_after(conn.hub.journal.batch, admin.OK)
+        return b""
     return admin.OK
 
 

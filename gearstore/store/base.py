@@ -7,26 +7,46 @@ taken, so the verb is the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
-from gearstore.queue.record import Record
+from gearstore.queue.ports import Event
+from gearstore.queue.record import FunctionRecord, Record
+
+REPLAY = b"replay"  # kind of the event that a copy was made; its detail is the number of the copy
+
+Holds = Callable[[bytes], bool]
+"""Whether a function's interrupted jobs wait for the operator."""
+
+
+def never(name: bytes) -> bool:
+    """Hold none."""
+    return False
+
 
 CLAIM_BYTES = 8 << 20  # workloads of one claim, the last one beyond it included
 
 # A row of `jobs` as it is written: the columns of a new job. `state` and all that a later change may set come after.
-NewRow = tuple[int, int, int, int, bytes, int | None, bytes, int, int]
-"""id, function_id, priority, position, unique, unique_hash, workload, checksum, created_at: a queued job"""
+NewRow = tuple[int, int, int, int, bytes, int | None, bytes, int, int, bytes]
+"""id, function_id, priority, position, unique, unique_hash, workload, checksum, created_at, client: a queued job"""
 
-ChangedRow = tuple[int, int, int, int | None, int, int, int, int, int, bytes, bytes, bytes, bytes, int, bytes, int]
+ChangedRow = tuple[
+    int, int, int, int | None, int, int, int, int, int, bytes, bytes, bytes, bytes, int, bytes, int, int
+]  # fmt: skip
 """id, state, position, unique_hash, run_at, attempts, interruptions, started_at, ended_at, worker, reason, error,
-result, result_size, reducer, replay_of: whatever is not set once for all"""
+result, result_size, reducer, replay_of, cause: whatever is not set once for all"""
 
 DoneRow = tuple[int, int, int, int, bytes]
 """id, attempts, started_at, ended_at, worker: a job that is done and left nothing else to store"""
+
+Key = tuple[int, int, int]
+"""function_id, state, priority: what jobs and their bytes are counted by"""
+
+Steering = tuple[int, int, int, int, int, int]
+"""paused_at, paused_until, maxqueue of the three priorities (-1: not set), function_id"""
 
 
 @dataclass(slots=True)
@@ -48,20 +68,48 @@ class Changes:
     changed: list[ChangedRow] = field(default_factory=list)
     done: list[DoneRow] = field(default_factory=list)
     look_ups: list[LookUp] = field(default_factory=list)
-    counts: dict[tuple[int, int, int], int] = field(default_factory=dict)  # (function, state, priority) -> difference
+    counts: dict[Key, int] = field(default_factory=dict)  # difference in jobs
+    sizes: dict[Key, int] = field(default_factory=dict)  # difference in bytes of workloads and results
+    events: list[Event] = field(default_factory=list)
+    causes: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # id -> reason, text
+    replayed: list[tuple[int, int]] = field(default_factory=list)  # (copy, original); the event is among the others
+    steering: list[Steering] = field(default_factory=list)
+    paused: tuple[int, int] | None = None  # all functions: since when, until when
+    pruned: list[int] = field(default_factory=list)  # ended jobs to be forgotten, with their events
     next_id: int = 0  # reserve all numbers below it, 0: as before
+
+
+@dataclass(slots=True)
+class Applied:
+    """What only the store could know of a batch."""
+
+    found: dict[int, Record] = field(default_factory=dict)  # live jobs for look-ups, by the id of the new job
+    pruned: dict[Key, int] = field(default_factory=dict)  # jobs forgotten
 
 
 @dataclass(slots=True)
 class Recovered:
     """What a start needs to know; it grows with the number of functions, not of jobs."""
 
-    functions: list[tuple[int, bytes]]
+    functions: list[FunctionRecord]
     counts: list[tuple[int, int, int, int]]  # function, state, priority, jobs
     prefixes: list[tuple[int, bytes]]
     next_id: int
     interrupted: int = 0  # jobs that ran when the server ended, now queued again
-    held: int = 0  # of those that ran, the ones interrupted too often
+    held: int = 0  # of those that ran, the ones interrupted too often or that the policy holds
+    paused: tuple[int, int] = (0, 0)  # all functions: since when, until when
+
+
+class Failure(NamedTuple):
+    """The failed jobs of one cause and function."""
+
+    cause: int
+    reason: bytes
+    text: bytes
+    function_id: int
+    jobs: int
+    first_at: int
+    last_at: int
 
 
 @dataclass(slots=True)
@@ -76,6 +124,7 @@ class Filter:
     error: bytes | None = None
     unique: bytes | None = None
     payload_match: bytes | None = None
+    causes: Sequence[int] | None = None
     below: int | None = None  # only ids below it: what a change makes is not met by the same change
 
 
@@ -85,13 +134,14 @@ class Store(Protocol):
     path: str | None
     warning: str
 
-    async def open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
-        """Own the file, bring it up to date, put back what ran at the end, note the handles' prefix. No server had
-        more than `window` jobs of one function and priority in memory."""
+    async def open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds = never) -> Recovered:
+        """Own the file, bring it up to date, put back what ran at the end (or hold it: too often, or because `holds`
+        says so of its function), note the handles' prefix. No server had more than `window` jobs of one function and
+        priority in memory."""
 
-    async def apply(self, changes: Changes) -> dict[int, Record]:
-        """Make the changes durable, all or nothing. Return the live jobs found for look-ups, by the id of the new
-        job; those new jobs are not stored."""
+    async def apply(self, changes: Changes) -> Applied:
+        """Make the changes durable, all or nothing. New jobs whose look-up found a live job are not stored. Of the
+        jobs to be pruned those go that have ended when all else is done."""
 
     async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
         """Return the queued jobs of a function and priority behind position `after`, in order; fewer than `limit`
@@ -105,6 +155,15 @@ class Store(Protocol):
 
     async def find_live(self, function_id: int, key: bytes) -> Record | None:
         """Return the queued or delayed job on disk with this coalescing key."""
+
+    async def events(self, ids: Sequence[int]) -> dict[int, list[Event]]:
+        """Return what happened to jobs, in order."""
+
+    async def failures(self, function_ids: Sequence[int] | None) -> list[Failure]:
+        """Return failed jobs, counted by cause and function."""
+
+    async def causes(self, low: int, high: int) -> list[int]:
+        """Return the causes in a range of ids, both ends included."""
 
     async def forget_numbers(self, next_id: int) -> None:
         """At an orderly end: give back the numbers that were reserved and not used."""

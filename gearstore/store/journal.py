@@ -7,20 +7,21 @@ commit. Changes of one job within a batch collapse into its newest state, since 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from gearstore.errors import StoreError, StoreFull
-from gearstore.queue.job import DELAYED, DONE, ON_DISK, QUEUED, VOLATILE, Job
+from gearstore.queue.causes import squeezed
+from gearstore.queue.job import DELAYED, DONE, FAILED, ON_DISK, QUEUED, VOLATILE, Job
+from gearstore.queue.ports import Event
 from gearstore.queue.record import load
-from gearstore.store.base import ChangedRow, Changes, LookUp, Store, checksum, unique_hash
+from gearstore.store.base import REPLAY, ChangedRow, Changes, LookUp, Store, checksum, unique_hash
 
 if TYPE_CHECKING:
     from gearstore.queue.engine import Engine
     from gearstore.queue.functions import Function
     from gearstore.queue.record import Record
 
-MAX_RESULT = 65536  # bytes of a result that are kept
 RESERVE = 1_000_000  # job numbers reserved ahead: foreground jobs use them without a write
 HIGH_JOBS, HIGH_BYTES = 5_000, 16 << 20  # of a filling batch; beyond it those who add are not read from
 GATHER_TURNS = 8  # of the loop
@@ -37,16 +38,39 @@ class Waiter(Protocol):
 class Batch:
     """The changes of one transaction, and who waits for it."""
 
-    __slots__ = ("carried", "done", "jobs", "look_ups", "refused", "size", "waiters")
+    __slots__ = ("carried", "done", "events", "jobs", "look_ups", "paused", "pruned", "refused", "size", "steered",
+                 "waiters")  # fmt: skip
 
     def __init__(self) -> None:
         self.jobs: dict[int, Job] = {}
         self.look_ups: dict[int, Job] = {}
+        self.events: list[Event] = []
+        self.steered: dict[Function, None] = {}
+        self.paused: tuple[int, int] | None = None  # all functions: since when, until when
+        self.pruned: list[int] = []  # ended jobs to be forgotten
         self.waiters: dict[Waiter, None] = {}
         self.carried: list[Batch] = []  # batches that the disk refused: their completions are in this one
         self.size = 0  # bytes of workloads
         self.done = False
         self.refused = False  # its new jobs were not stored
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to make durable."""
+        return not (self.jobs or self.look_ups or self.events or self.steered or self.pruned or self.paused)
+
+    def take_over(self, earlier: Batch) -> None:
+        """Have all changes of a batch that could not be written in front of those of this one."""
+        self.jobs = earlier.jobs | self.jobs
+        self.look_ups = earlier.look_ups | self.look_ups
+        self.events = earlier.events + self.events
+        self.steered = earlier.steered | self.steered
+        self.paused = self.paused or earlier.paused
+        self.pruned = earlier.pruned + self.pruned
+        self.carried += [earlier, *earlier.carried]
+        self.waiters |= earlier.waiters
+        for job in (*earlier.jobs.values(), *earlier.look_ups.values()):
+            job.batch = self
 
 
 class Journal:
@@ -100,6 +124,26 @@ class Journal:
         self.batch.look_ups[job.id] = job
         self._wakeup.set()
 
+    def note(self, event: Event) -> None:
+        """Store what happened to a job."""
+        self.batch.events.append(event)
+        self._wakeup.set()
+
+    def steer(self, function: Function) -> None:
+        """Store what an operator has set for a function."""
+        self.batch.steered[function] = None
+        self._wakeup.set()
+
+    def steer_all(self) -> None:
+        """Store whether all functions are paused."""
+        self.batch.paused = (self.engine.paused_at, self.engine.paused_until)
+        self._wakeup.set()
+
+    def prune(self, ids: Iterable[int]) -> None:
+        """Forget ended jobs, for good. Nothing may bring one of them back until this is durable (`Hub.history`)."""
+        self.batch.pruned += ids
+        self._wakeup.set()
+
     def _age_assignments(self) -> None:
         """Store the assignments that have waited for a whole ASSIGNMENT_DELAY, let the others wait once more."""
         self._timer = None
@@ -149,7 +193,7 @@ class Journal:
         self.store_assignments()
         async with self._committing:
             pass  # what is under way
-        while self.batch.jobs or self.batch.look_ups:
+        while not self.batch.empty:
             await self.commit()
             if self.full:
                 return
@@ -180,7 +224,7 @@ class Journal:
 
     async def _apply(self, batch: Batch) -> None:
         changes, states = self._snapshot(batch)
-        found = await self.store.apply(changes)
+        applied = await self.store.apply(changes)
         self.commits += 1
         self.full = False
         if changes.next_id:
@@ -188,20 +232,26 @@ class Journal:
         for function_id, name in changes.functions:
             function = self.engine.functions[name]
             function.stored = function.id == function_id
-        self._settle(batch, states, found)
+        if applied.pruned:
+            by_id = {function.id: function for function in self.engine.functions.values()}
+            for (function_id, state, _), jobs in applied.pruned.items():
+                by_id[function_id].states[state] -= jobs
+        self._settle(batch, states, applied.found)
 
     async def _refuse(self, batch: Batch) -> None:
         """The disk is full: refuse the new jobs, keep everything else and try it again."""
         self.full = True
-        for job in [job for job in batch.jobs.values() if job.stored_state < 0]:
-            del batch.jobs[job.id]
-            batch.look_ups.pop(job.id, None)
+        new = {job.id: job for job in batch.jobs.values() if job.stored_state < 0}
+        for id, job in new.items():
+            del batch.jobs[id]
+            batch.look_ups.pop(id, None)
             self.engine.refuse(job)
             job.batch = None
+        batch.events = [event for event in batch.events if event.job_id not in new]
         batch.refused = True
         for waiter in batch.waiters:
             waiter.release()
-        if not batch.jobs and not batch.look_ups:
+        if batch.empty:
             batch.done = True
             return
         try:
@@ -212,24 +262,19 @@ class Journal:
 
     def _carry(self, batch: Batch) -> None:
         """Move what could not be written into the next batch."""
-        following = self.batch
-        following.jobs = batch.jobs | following.jobs
-        following.look_ups = batch.look_ups | following.look_ups
-        following.carried += [batch, *batch.carried]
-        following.waiters |= batch.waiters
-        for job in (*batch.jobs.values(), *batch.look_ups.values()):
-            job.batch = following
+        self.batch.take_over(batch)
         self._wakeup.set()
 
-    def _settle(self, batch: Batch, states: list[tuple[Job, int]], found: dict[int, Record]) -> None:
+    def _settle(self, batch: Batch, states: list[tuple[Job, int, int]], found: dict[int, Record]) -> None:
         """Take note of what is durable, then let the held answers go."""
         if batch.look_ups:
             self._finish_look_ups(batch, found)
         stored = self.engine.stored
-        for job, state in states:
+        for job, state, size in states:
             if job.id in found:
                 continue
             job.stored_state = state
+            job.stored_bytes = size
             if job.batch is batch or job.batch is None:  # else a newer change is on its way
                 job.batch = None
                 stored(job)
@@ -251,12 +296,12 @@ class Journal:
         engine = self.engine
         return engine.next_id + RESERVE if engine.ids_until - engine.next_id < RESERVE // 2 else 0
 
-    def _snapshot(self, batch: Batch) -> tuple[Changes, list[tuple[Job, int]]]:
-        """Return the rows of the batch, and the state that each job will then have on disk."""
+    def _snapshot(self, batch: Batch) -> tuple[Changes, list[tuple[Job, int, int]]]:
+        """Return the rows of the batch, and the state and bytes that each job will then have on disk."""
         changes = Changes(next_id=self._reserve())
-        counts = changes.counts
+        counts, sizes = changes.counts, changes.sizes
         functions: dict[int, Function] = {}
-        states: list[tuple[Job, int]] = []
+        states: list[tuple[Job, int, int]] = []
         for job in batch.jobs.values():
             if job.dropped or not job.background:
                 continue
@@ -265,21 +310,38 @@ class Journal:
                 functions[function.id] = function
             if before < 0:
                 _add_new(changes, job, state)
-            elif state == DONE and not (job.result or job.error or job.reason or job.interruptions):
+            elif state == DONE and not (job.result_size or job.marked):
                 changes.done.append((job.id, job.attempts, job.started_at, job.ended_at, job.worker_id))
             else:
                 changes.changed.append(_changed_row(job, state))
-            if before != state:
+            if state == FAILED:
+                changes.causes[job.cause] = (job.reason, squeezed(job.error))
+            size = len(job.workload) + len(job.result)
+            if before != state or size != job.stored_bytes:
                 key = (function.id, state, job.priority)
                 counts[key] = counts.get(key, 0) + 1
+                sizes[key] = sizes.get(key, 0) + size
                 if before >= 0:
                     key = (function.id, before, job.priority)
                     counts[key] = counts.get(key, 0) - 1
-            states.append((job, state))
+                    sizes[key] = sizes.get(key, 0) - job.stored_bytes
+            states.append((job, state, size))
+        self._snapshot_rest(batch, changes, functions)
+        return changes, states
+
+    def _snapshot_rest(self, batch: Batch, changes: Changes, functions: dict[int, Function]) -> None:
+        """Add what most batches don't have."""
+        for function in batch.steered:
+            if not function.stored:
+                functions[function.id] = function
+            high, normal, low = function.maximums
+            changes.steering.append((function.paused_at, function.paused_until, high, normal, low, function.id))
         changes.functions = [(function.id, function.name) for function in functions.values()]
+        changes.paused = batch.paused
+        changes.pruned = batch.pruned
+        changes.events += batch.events
         for job in batch.look_ups.values():
             changes.look_ups.append(LookUp(job.id, job.function.id, job.key, unique_hash(job.key)))
-        return changes, states
 
 
 def _add_new(changes: Changes, job: Job, state: int) -> None:
@@ -287,17 +349,19 @@ def _add_new(changes: Changes, job: Job, state: int) -> None:
     spilled = job.place >= VOLATILE or state == DELAYED
     changes.new.append(
         (job.id, job.function.id, job.priority, job.position, unique, _hash(job) if spilled else None, workload,
-         checksum(unique, reducer, workload), job.created_at)
+         checksum(unique, reducer, workload), job.created_at, job.client)
     )  # fmt: skip
     if state != QUEUED or reducer or job.replay_of:  # rare: delayed, was foreground before, reduce, a copy
         changes.changed.append(_changed_row(job, state))
+    if job.replay_of:
+        changes.replayed.append((job.id, job.replay_of))
+        changes.events.append(Event(job.replay_of, job.created_at, REPLAY, detail=b"%d" % job.id, next_at=job.run_at))
 
 
 def _changed_row(job: Job, state: int) -> ChangedRow:
-    result = job.result if len(job.result) <= MAX_RESULT else b""
     return (job.id, state, job.position, _hash(job), job.run_at, job.attempts, job.interruptions, job.started_at,
-            job.ended_at, job.worker_id, job.reason, job.error, result, job.result_size, job.reducer,
-            job.replay_of)  # fmt: skip
+            job.ended_at, job.worker_id, job.reason, job.error, job.result, job.result_size, job.reducer,
+            job.replay_of, job.cause)  # fmt: skip
 
 
 def _hash(job: Job) -> int | None:

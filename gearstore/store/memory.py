@@ -6,17 +6,31 @@ It can fail on command: while `full` is set `apply` raises StoreFull, while `bro
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 from gearstore.errors import StoreError, StoreFull
-from gearstore.queue.job import DELAYED, DONE, ENDED, HELD, QUEUED, RUNNING, coalescing_key
-from gearstore.queue.record import Record
-from gearstore.store.base import CLAIM_BYTES, Changes, Filter, Recovered, unique_hash
+from gearstore.queue.job import DELAYED, DONE, ENDED, HELD, QUEUED, RUNNING, Reason, coalescing_key
+from gearstore.queue.ports import Event
+from gearstore.queue.record import FunctionRecord, Record
+from gearstore.store.base import (
+    CLAIM_BYTES,
+    REPLAY,
+    Applied,
+    Changes,
+    Failure,
+    Filter,
+    Holds,
+    Key,
+    Recovered,
+    never,
+    unique_hash,
+)
 
 # What a changed row holds after id, state, position and hash.
 CHANGED = ("run_at", "attempts", "interruptions", "started_at", "ended_at", "worker", "reason", "error", "result",
-           "result_size", "reducer", "replay_of")  # fmt: skip
+           "result_size", "reducer", "replay_of", "cause")  # fmt: skip
 
 
 class MemoryStore:
@@ -32,18 +46,23 @@ class MemoryStore:
         self.broken = False
         self.records: dict[int, Record] = {}
         self.hashes: dict[int, int | None] = {}
-        self.functions: dict[int, bytes] = {}
+        self.functions: dict[int, FunctionRecord] = {}
+        self.happened: dict[int, list[Event]] = {}
+        self.known_causes: dict[int, tuple[bytes, bytes]] = {}
+        self.paused = (0, 0)
         self.prefixes: list[tuple[int, bytes]] = []
         self.next_id = 1
 
-    async def open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
+    async def open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds = never) -> Recovered:
         """See `Store`; a second `open` is a restart."""
         interrupted = held = 0
         for id, record in self.records.items():
             if record.state == RUNNING:
                 count = record.interruptions + 1
-                state = HELD if count > max_interruptions else QUEUED
-                self.records[id] = record._replace(state=state, interruptions=count, reason=b"interrupted")
+                too_often = count > max_interruptions or holds(self.functions[record.function_id].name)
+                state = HELD if too_often else QUEUED
+                self.records[id] = record._replace(state=state, interruptions=count, reason=Reason.INTERRUPTED)
+                self._note(Event(id, 0, Reason.INTERRUPTED, record.started_at, record.worker))
                 held += state == HELD
                 interrupted += state == QUEUED
             key = coalescing_key(record.unique, record.workload)
@@ -52,34 +71,35 @@ class MemoryStore:
             self.prefixes.append((self.next_id if self.prefixes else 0, prefix))
         counts = Counter((r.function_id, r.state, r.priority) for r in self.records.values())
         return Recovered(
-            list(self.functions.items()),
+            list(self.functions.values()),
             [(*key, jobs) for key, jobs in counts.items()],
             list(self.prefixes),
             self.next_id,
             interrupted,
             held,
+            self.paused,
         )
 
-    async def apply(self, changes: Changes) -> dict[int, Record]:
+    async def apply(self, changes: Changes) -> Applied:
         """See `Store`."""
         if self.broken:
             raise StoreError("the memory store was told to fail")
         if self.full:
             raise StoreFull("the memory store was told to be full")
-        found = {}
+        found: dict[int, Record] = {}
         ending = {row[0] for row in changes.done} | {row[0] for row in changes.changed if row[1] in ENDED}
         for wanted in changes.look_ups:
             record = await self.find_live(wanted.function_id, wanted.key)
             if record is not None and record.id not in ending:
                 found[wanted.job_id] = record
-        self.functions.update(changes.functions)
+        self.functions |= {id: FunctionRecord(id, name) for id, name in changes.functions}
         for new in changes.new:
             if new[0] in found:
                 continue
-            id, function_id, priority, position, unique, hash, workload, _, created_at = new
+            id, function_id, priority, position, unique, hash, workload, _, created_at, client = new
             self.records[id] = Record(
                 id, function_id, priority, 0, position, unique, workload, b"", 0, 0, 0, created_at, 0, 0,
-                b"", b"", b"", b"", 0, 0, hash is not None, True,
+                b"", b"", b"", b"", 0, 0, client, 0, 0, hash is not None, True,
             )  # fmt: skip
             self.hashes[id] = hash
         for id, state, position, hash, *rest in changes.changed:
@@ -94,9 +114,39 @@ class MemoryStore:
             self.records[id] = self.records[id]._replace(
                 state=DONE, attempts=attempts, started_at=started_at, ended_at=ended_at, worker=worker
             )
-        self.next_id = changes.next_id or self.next_id
+        self._apply_rest(changes, found)
         self._forget_history(changes)
-        return found
+        return Applied(found, self._prune(changes.pruned))
+
+    def _apply_rest(self, changes: Changes, found: dict[int, Record]) -> None:
+        self.next_id = changes.next_id or self.next_id
+        self.known_causes |= changes.causes
+        self.paused = changes.paused or self.paused
+        for event in changes.events:
+            if event.kind != REPLAY or int(event.detail) not in found:
+                self._note(event)
+        for copy, original in changes.replayed:
+            if original in self.records and copy not in found:
+                self.records[original] = self.records[original]._replace(replayed_as=copy)
+        for *settings, id in changes.steering:
+            self.functions[id] = FunctionRecord(id, self.functions[id].name, *settings)
+
+    def _note(self, event: Event) -> None:
+        self.happened.setdefault(event.job_id, []).append(event)
+
+    def _prune(self, ids: Sequence[int]) -> dict[Key, int]:
+        pruned: Counter[Key] = Counter()
+        for id in ids:
+            if id in self.records and self.records[id].state in ENDED:
+                record = self._forget(id)
+                pruned[(record.function_id, record.state, record.priority)] += 1
+        return pruned
+
+    def _forget(self, id: int) -> Record:
+        del self.hashes[id]
+        self.ended.pop(id, None)
+        self.happened.pop(id, None)
+        return self.records.pop(id)
 
     def _forget_history(self, changes: Changes) -> None:
         for id, state in chain(((row[0], DONE) for row in changes.done), (row[:2] for row in changes.changed)):
@@ -105,8 +155,8 @@ class MemoryStore:
                 self.ended[id] = None
         while len(self.ended) > self.keep:
             id, _ = self.ended.popitem(last=False)
-            self.records.pop(id, None)
-            self.hashes.pop(id, None)
+            if id in self.records:
+                self._forget(id)
 
     async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
         """See `Store`."""
@@ -141,6 +191,25 @@ class MemoryStore:
                     return record
         return None
 
+    async def events(self, ids: Sequence[int]) -> dict[int, list[Event]]:
+        """See `Store`."""
+        return {id: list(self.happened[id]) for id in ids if id in self.happened}
+
+    async def failures(self, function_ids: Sequence[int] | None) -> list[Failure]:
+        """See `Store`."""
+        ended: dict[tuple[int, int], list[int]] = {}
+        for record in self.records.values():
+            if record.cause and (function_ids is None or record.function_id in function_ids):
+                ended.setdefault((record.cause, record.function_id), []).append(record.ended_at)
+        return [
+            Failure(cause, *self.known_causes[cause], function_id, len(times), min(times), max(times))
+            for (cause, function_id), times in ended.items()
+        ]
+
+    async def causes(self, low: int, high: int) -> list[int]:
+        """See `Store`."""
+        return sorted(id for id in self.known_causes if low <= id <= high)
+
     async def forget_numbers(self, next_id: int) -> None:
         """Give back the numbers that were reserved and not used."""
         self.next_id = next_id
@@ -165,6 +234,7 @@ def _matches(record: Record, wanted: Filter) -> bool:
         (wanted.ids is None or record.id in wanted.ids)
         and (wanted.function_ids is None or record.function_id in wanted.function_ids)
         and (wanted.states is None or record.state in wanted.states)
+        and (wanted.causes is None or record.cause in wanted.causes)
         and (wanted.since is None or record.created_at >= wanted.since)
         and (wanted.until is None or record.created_at < wanted.until)
         and (wanted.below is None or record.id < wanted.below)

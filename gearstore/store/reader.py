@@ -15,8 +15,9 @@ import aiosqlite
 
 from gearstore.errors import StoreError, StoreFull, StoreUnusable
 from gearstore.queue.job import DELAYED, QUEUED, coalescing_key
-from gearstore.queue.record import Record
-from gearstore.store.base import CLAIM_BYTES, Filter, Recovered, checksum, unique_hash
+from gearstore.queue.ports import Event
+from gearstore.queue.record import FunctionRecord, Record
+from gearstore.store.base import CLAIM_BYTES, Failure, Filter, Recovered, checksum, unique_hash
 from gearstore.store.migrations import available
 
 TRANSIENT = {sqlite3.SQLITE_FULL: "the disk is full", sqlite3.SQLITE_BUSY: "another program has locked the database"}
@@ -24,10 +25,19 @@ TRANSIENT = {sqlite3.SQLITE_FULL: "the disk is full", sqlite3.SQLITE_BUSY: "anot
 COLUMNS = (
     'id, function_id, priority, state, position, "unique", workload, reducer, run_at, attempts, interruptions, '
     "created_at, iif(started_at = 1000000000000, 0, started_at), iif(ended_at = 1000000000000, 0, ended_at), worker, "
-    "reason, error, result, result_size, replay_of, "
+    "reason, error, result, result_size, replay_of, client, cause, replayed_as, "
     "unique_hash IS NOT NULL, checksum"
 )
 LIVE = f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND state IN ({QUEUED:d}, {DELAYED:d}) AND function_id = ?"
+
+MOST_ROWS = 3  # states up to this one have no index by state alone
+FUNCTIONS = "SELECT id, name, paused_at, paused_until, max_high, max_normal, max_low FROM functions"
+EVENTS = "SELECT job_id, at, kind, started_at, worker, detail, next_at FROM events"
+FAILURES = (
+    "SELECT f.cause, causes.reason, causes.text, f.function_id, f.jobs, f.first, f.last "
+    "FROM (SELECT cause, function_id, count(*) AS jobs, min(ended_at) AS first, max(ended_at) AS last FROM jobs "
+    "WHERE cause <> 0 {among} GROUP BY cause, function_id) AS f JOIN causes ON causes.id = f.cause"
+)
 
 
 class Reader:
@@ -97,6 +107,23 @@ class Reader:
         """See `Store`."""
         return match(await self._rows(LIVE, (unique_hash(key), function_id)), key)
 
+    async def events(self, ids: Sequence[int]) -> dict[int, list[Event]]:
+        """See `Store`."""
+        found: dict[int, list[Event]] = {}
+        for row in await self._rows(f"{EVENTS} WHERE job_id IN ({_listed(ids)}) ORDER BY id", ()):
+            found.setdefault(row[0], []).append(Event._make(row))
+        return found
+
+    async def failures(self, function_ids: Sequence[int] | None) -> list[Failure]:
+        """See `Store`."""
+        among = "" if function_ids is None else f"AND function_id IN ({_listed(function_ids)})"
+        rows = await self._rows(FAILURES.format(among=among), ())
+        return [Failure._make(row) for row in rows]
+
+    async def causes(self, low: int, high: int) -> list[int]:
+        """See `Store`."""
+        return [id for (id,) in await self._rows("SELECT id FROM causes WHERE id BETWEEN ? AND ?", (low, high))]
+
 
 def refuse_newer(file: str, connection: sqlite3.Connection) -> int:
     """Return the number of the schema, 0 for a new file; raise StoreUnusable if this program doesn't know it."""
@@ -113,11 +140,13 @@ def refuse_newer(file: str, connection: sqlite3.Connection) -> int:
 def recovered(connection: sqlite3.Connection) -> Recovered:
     """Return what a start needs to know."""
     execute = connection.execute
+    meta = dict(execute("SELECT name, value FROM meta").fetchall())
     return Recovered(
-        functions=execute("SELECT id, name FROM functions").fetchall(),
+        functions=[FunctionRecord._make(row) for row in execute(FUNCTIONS)],
         counts=execute("SELECT function_id, state, priority, jobs FROM counts WHERE jobs <> 0").fetchall(),
         prefixes=execute("SELECT first_id, prefix FROM prefixes ORDER BY first_id").fetchall(),
-        next_id=execute("SELECT value FROM meta WHERE name = 'next_id'").fetchone()[0],
+        next_id=meta["next_id"],
+        paused=(meta["paused_at"], meta["paused_until"]),
     )
 
 
@@ -138,13 +167,27 @@ def match(rows: Iterable[Sequence[Any]], key: bytes) -> Record | None:
     return None
 
 
+def _listed(values: Iterable[int]) -> str:
+    return ", ".join(str(int(value)) for value in values)
+
+
 def conditions_of(wanted: Filter) -> tuple[list[str], list[Any]]:
     """Return the WHERE terms of a filter and their parameters."""
     conditions: list[str] = []
     parameters: list[Any] = []
-    for column, values in (("id", wanted.ids), ("function_id", wanted.function_ids), ("state", wanted.states)):
+    for column, values in (
+        ("id", wanted.ids),
+        ("function_id", wanted.function_ids),
+        ("state", wanted.states),
+        ("cause", wanted.causes),
+    ):
         if values is not None:
-            conditions.append(f"{column} IN ({', '.join(str(int(value)) for value in values)})")
+            conditions.append(f"{column} IN ({_listed(values)})")
+    # A partial index serves only who says its condition (jobs_set_aside, jobs_cause).
+    if wanted.states and min(wanted.states) > MOST_ROWS:
+        conditions.append(f"state > {MOST_ROWS:d}")
+    if wanted.causes:
+        conditions.append("cause <> 0")
     for term, value in (
         ("created_at >= ?", wanted.since),
         ("created_at < ?", wanted.until),

@@ -11,19 +11,19 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
 from gearstore.errors import StoreUnusable
 from gearstore.queue.job import DONE as DONE_STATE
-from gearstore.queue.job import HELD, QUEUED, RUNNING, coalescing_key
+from gearstore.queue.job import ENDED
 from gearstore.queue.record import Record
 from gearstore.store import files
-from gearstore.store.base import Changes, Recovered, unique_hash
+from gearstore.store.base import REPLAY, Applied, Changes, Holds, Key, Recovered, never
 from gearstore.store.migrations import migrate
-from gearstore.store.reader import LIVE, Reader, match, recovered, refuse_newer, translated
+from gearstore.store.reader import LIVE, Reader, match, refuse_newer, translated
+from gearstore.store.recovery import recover
 from gearstore.store.thread import Worker
 
 Result = TypeVar("Result")
@@ -34,8 +34,8 @@ LARGEST_STATEMENT = 128  # rows
 
 NEW = (
     'INSERT INTO jobs (id, function_id, priority, position, "unique", unique_hash, workload, checksum, '
-    "created_at) VALUES ",
-    9,
+    "created_at, client) VALUES ",
+    10,
     "",
 )
 DONE = (
@@ -49,10 +49,17 @@ CHANGED = (
     "UPDATE jobs SET state = v.column2, position = v.column3, unique_hash = v.column4, run_at = v.column5, "
     "attempts = v.column6, interruptions = v.column7, started_at = v.column8, ended_at = v.column9, "
     "worker = v.column10, reason = v.column11, error = v.column12, result = v.column13, result_size = v.column14, "
-    "reducer = v.column15, replay_of = v.column16 FROM (VALUES ",
-    16,
+    "reducer = v.column15, replay_of = v.column16, cause = v.column17 FROM (VALUES ",
+    17,
     ") AS v WHERE jobs.id = v.column1",
 )
+
+EVENT = ("INSERT INTO events (job_id, at, kind, started_at, worker, detail, next_at) VALUES ", 7, "")
+COUNT = (
+    "INSERT INTO counts (function_id, state, priority, jobs, bytes) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, bytes = bytes + excluded.bytes"
+)
+STEER = "UPDATE functions SET paused_at = ?, paused_until = ?, max_high = ?, max_normal = ?, max_low = ? WHERE id = ?"
 
 
 class SqliteStore(Reader):
@@ -70,10 +77,10 @@ class SqliteStore(Reader):
 
     # Opening and closing
 
-    async def open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
+    async def open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds = never) -> Recovered:
         """See `Store`. Raises StoreBusy and StoreUnusable with a sentence for the operator."""
         try:
-            recovered = await self._thread.run(self._open, prefix, max_interruptions, window)
+            recovered = await self._thread.run(self._open, prefix, max_interruptions, window, holds)
         except BaseException:
             self._thread.stop()
             raise
@@ -81,7 +88,7 @@ class SqliteStore(Reader):
             self._syncing = asyncio.create_task(self._sync_by_timer())
         return recovered
 
-    def _open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
+    def _open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds) -> Recovered:
         self._lock = files.Lock(self._file)
         try:
             log_missing = files.inspect(self._file)
@@ -90,7 +97,7 @@ class SqliteStore(Reader):
             )
             try:
                 self._prepare(log_missing)
-                return self._recover(prefix, max_interruptions, window)
+                return recover(self._writer, prefix, max_interruptions, window, holds)
             except BaseException:
                 self._writer.close()
                 raise
@@ -159,55 +166,6 @@ class SqliteStore(Reader):
         """Whether a check of the whole file at each start takes no noticeable time."""
         return os.stat(self._file).st_size <= 256 << 20
 
-    def _recover(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
-        execute = self._writer.execute
-        execute("BEGIN IMMEDIATE")
-        interrupted, held = self._put_back(max_interruptions)
-        self._writer.create_function("gearstore_hash", 2, _hash_of_row, deterministic=True)
-        counts = execute("SELECT function_id, state, priority, jobs FROM counts WHERE jobs <> 0").fetchall()
-        for function_id, state, priority, _ in counts:
-            if state == QUEUED:
-                # Only jobs that were in memory have no hash, and those stand in front.
-                execute(
-                    'UPDATE jobs SET unique_hash = gearstore_hash("unique", workload) WHERE id IN (SELECT id FROM jobs '
-                    f"WHERE state = {QUEUED:d} AND function_id = ? AND priority = ? ORDER BY position LIMIT ?) "
-                    "AND unique_hash IS NULL AND \"unique\" <> x''",
-                    (function_id, priority, window + interrupted),
-                )
-        (next_id,) = execute("SELECT value FROM meta WHERE name = 'next_id'").fetchone()
-        last = execute("SELECT prefix FROM prefixes ORDER BY first_id DESC LIMIT 1").fetchone()
-        if last is None or last[0] != prefix:
-            first_id = next_id if last else 0
-            execute("INSERT OR REPLACE INTO prefixes (first_id, prefix) VALUES (?, ?)", (first_id, prefix))
-        execute("UPDATE meta SET value = 0 WHERE name = 'clean'")
-        execute("COMMIT")
-        return replace(recovered(self._writer), interrupted=interrupted, held=held)
-
-    def _put_back(self, max_interruptions: int) -> tuple[int, int]:
-        """Queue what ran when the server ended, in its old place; hold what was interrupted too often."""
-        execute = self._writer.execute
-        execute(f"CREATE TEMP TABLE ran AS SELECT id FROM jobs WHERE state = {RUNNING:d}")
-        for sign in (-1, 1):
-            if sign == 1:
-                execute(
-                    "UPDATE jobs SET interruptions = interruptions + 1, reason = CAST('interrupted' AS BLOB), "
-                    f"state = iif(interruptions + 1 > ?, {HELD:d}, {QUEUED:d}) WHERE id IN (SELECT id FROM temp.ran)",
-                    (max_interruptions,),
-                )
-            execute(
-                "INSERT INTO counts (function_id, state, priority, jobs) "
-                "SELECT function_id, state, priority, count(*) * ? FROM jobs WHERE id IN (SELECT id FROM temp.ran) "
-                "GROUP BY function_id, state, priority "
-                "ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs",
-                (sign,),
-            )
-        (held,) = execute(
-            f"SELECT count(*) FROM jobs WHERE state = {HELD:d} AND id IN (SELECT id FROM temp.ran)"
-        ).fetchone()
-        (ran,) = execute("SELECT count(*) FROM temp.ran").fetchone()
-        execute("DROP TABLE temp.ran")
-        return ran - held, held
-
     async def close(self) -> None:
         """See `Store`."""
         if self._syncing is not None:
@@ -237,7 +195,7 @@ class SqliteStore(Reader):
 
     # Writing
 
-    async def apply(self, changes: Changes) -> dict[int, Record]:
+    async def apply(self, changes: Changes) -> Applied:
         """See `Store`.
 
         The statements run in the loop's thread: they only touch memory, and a second thread would fight for the GIL
@@ -249,9 +207,9 @@ class SqliteStore(Reader):
             self._writer.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
             await self._thread.run(self._wait_and_begin)  # another program writes
-        found = self._guard(self._statements, changes)
+        applied = self._guard(self._statements, changes)
         await self._thread.run(self._commit)
-        return found
+        return applied
 
     def _wait_and_begin(self) -> None:
         self._writer.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -273,9 +231,9 @@ class SqliteStore(Reader):
                 self._writer.execute("ROLLBACK")
             raise translated(self._file, error) from error
 
-    def _statements(self, changes: Changes) -> dict[int, Record]:
+    def _statements(self, changes: Changes) -> Applied:
         writer = self._writer
-        found: dict[int, Record] = {}
+        applied = Applied()
         if changes.functions:
             writer.executemany("INSERT INTO functions (id, name) VALUES (?, ?)", changes.functions)
         self._write(DONE, changes.done)
@@ -283,18 +241,55 @@ class SqliteStore(Reader):
             new = {row[0] for row in changes.new}
             self._write(CHANGED, [row for row in changes.changed if row[0] not in new])
             changes.changed = [row for row in changes.changed if row[0] in new]
-            found = self._look_up(changes)
-            _leave_out(changes, found)
+            applied.found = self._look_up(changes)
+            _leave_out(changes, applied.found)
         self._write(NEW, changes.new)
         self._write(CHANGED, changes.changed)
+        self._write(EVENT, changes.events)
+        self._write_rest(changes)
+        if changes.pruned:
+            applied.pruned = self._prune(changes)
+        sizes = changes.sizes
         writer.executemany(
-            "INSERT INTO counts (function_id, state, priority, jobs) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs",
-            [(*key, number) for key, number in changes.counts.items() if number],
+            COUNT, [(*key, jobs, sizes.get(key, 0)) for key, jobs in changes.counts.items() if jobs or key in sizes]
         )
+        return applied
+
+    def _write_rest(self, changes: Changes) -> None:
+        """Write what most batches don't have."""
+        writer = self._writer
+        if changes.causes:
+            causes = [(id, *cause) for id, cause in changes.causes.items()]
+            writer.executemany("INSERT OR IGNORE INTO causes (id, reason, text) VALUES (?, ?, ?)", causes)
+        if changes.replayed:
+            writer.executemany("UPDATE jobs SET replayed_as = ? WHERE id = ?", changes.replayed)
+        if changes.steering:
+            writer.executemany(STEER, changes.steering)
+        if changes.paused:
+            for name, value in zip(("paused_at", "paused_until"), changes.paused, strict=True):
+                writer.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
         if changes.next_id:
             writer.execute("UPDATE meta SET value = ? WHERE name = 'next_id'", (changes.next_id,))
-        return found
+
+    def _prune(self, changes: Changes) -> dict[Key, int]:
+        """Forget the jobs that have ended, with their events; return how many of which kind."""
+        pruned: dict[Key, int] = {}
+        counts, sizes = changes.counts, changes.sizes
+        ended = ", ".join(f"{state:d}" for state in ENDED)
+        gone = []
+        for start in range(0, len(changes.pruned), LARGEST_STATEMENT):
+            ids = ", ".join(map(str, changes.pruned[start : start + LARGEST_STATEMENT]))
+            gone += self._writer.execute(
+                f"DELETE FROM jobs WHERE id IN ({ids}) AND state IN ({ended}) "
+                "RETURNING id, function_id, state, priority, length(workload) + length(result)"
+            ).fetchall()
+        for _, *of, size in gone:
+            key = (of[0], of[1], of[2])
+            pruned[key] = pruned.get(key, 0) + 1
+            counts[key] = counts.get(key, 0) - 1
+            sizes[key] = sizes.get(key, 0) - size
+        self._writer.executemany("DELETE FROM events WHERE job_id = ?", [row[:1] for row in gone])
+        return pruned
 
     def _write(self, statement: tuple[str, int, str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows by statements of 128, 64, ... 1 rows: each `step` gives up the GIL, so few steps beat
@@ -340,16 +335,15 @@ def _statement(head: str, columns: int, tail: str, rows: int) -> str:
     return f"{head}{', '.join([row] * rows)}{tail}"
 
 
-def _hash_of_row(unique: bytes, workload: bytes) -> int | None:
-    key = coalescing_key(unique, workload)
-    return unique_hash(key) if key else None
-
-
 def _leave_out(changes: Changes, found: dict[int, Record]) -> None:
     """Take the new jobs that join an existing one out of the changes."""
     states = {row[0]: row[1] for row in changes.changed}
     for row in changes.new:
         if row[0] in found:
-            changes.counts[(row[1], states.get(row[0], 0), row[2])] -= 1
+            key = (row[1], states.get(row[0], 0), row[2])
+            changes.counts[key] -= 1
+            changes.sizes[key] -= len(row[6])
     changes.new = [row for row in changes.new if row[0] not in found]
     changes.changed = [row for row in changes.changed if row[0] not in found]
+    changes.replayed = [row for row in changes.replayed if row[0] not in found]
+    changes.events = [each for each in changes.events if each.kind != REPLAY or int(each.detail) not in found]

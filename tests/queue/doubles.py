@@ -9,6 +9,7 @@ from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function
 from gearstore.queue.job import DELAYED, LIVE, NORMAL, QUEUED, Job, JobState, coalescing_key
 from gearstore.queue.peer import Peer
+from gearstore.queue.ports import Event
 from gearstore.queue.record import Record, claimed, claimed_delayed, load
 
 NOW = 1_700_000_000_000
@@ -23,6 +24,8 @@ class Disk:
     pending: dict[int, Job] = field(default_factory=dict)
     look_ups: dict[int, Job] = field(default_factory=dict)
     rows: dict[int, Record] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    steered: list[Function | None] = field(default_factory=list)
 
     def add(self, job: Job) -> None:
         self._take("add", job)
@@ -42,6 +45,15 @@ class Disk:
         self.asked.append(("look_up", job.id))
         self.look_ups[job.id] = job
         job.batch = self
+
+    def note(self, event: Event) -> None:
+        self.events.append(event)
+
+    def steer(self, function: Function) -> None:
+        self.steered.append(function)
+
+    def steer_all(self) -> None:
+        self.steered.append(None)
 
     def commit(self) -> None:
         """Make durable what was asked for, then say so, as the journal does."""
@@ -121,7 +133,7 @@ def row(job: Job) -> Record:
     return Record(
         job.id, job.function.id, job.priority, int(job.state), job.position, job.unique, job.workload, job.reducer,
         job.run_at, job.attempts, job.interruptions, job.created_at, job.started_at, job.ended_at, job.worker_id,
-        job.reason, job.error, job.result, job.result_size, job.replay_of, False, True,
+        job.reason, job.error, job.result, job.result_size, job.replay_of, job.client, job.cause, 0, False, True,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from gearstore.queue.job import (
     Job,
     Reason,
 )
-from gearstore.queue.record import replay, retry
+from gearstore.queue.operators import replay, retry
 from tests.queue.doubles import NOW, Server, refusal, row
 
 

@@ -39,9 +39,10 @@ from gearstore.queue.job import (
     Reason,
     coalescing_key,
 )
+from gearstore.queue.operators import retry
 from gearstore.queue.peer import Peer
-from gearstore.queue.record import Record, claimed, claimed_delayed, load, recover, retry
-from gearstore.store.base import Changes
+from gearstore.queue.record import Record, claimed, claimed_delayed, load, recover
+from gearstore.store.base import Applied, Changes
 from gearstore.store.journal import Batch, Journal
 from gearstore.store.memory import MemoryStore
 
@@ -72,13 +73,13 @@ class HalfwayStore(MemoryStore):
         self.stop_at = ""
         self.stopped: asyncio.Future[None] | None = None
 
-    async def apply(self, changes: Changes) -> dict[int, Record]:
+    async def apply(self, changes: Changes) -> Applied:
         if self.stop_at == "before":
             await self.stop()
-        found = await super().apply(changes)
+        applied = await super().apply(changes)
         if self.stop_at == "after":
             await self.stop()
-        return found
+        return applied
 
     async def stop(self) -> None:
         self.stopped = asyncio.get_running_loop().create_future()
@@ -125,7 +126,7 @@ class EngineMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = Loop()
-        self.small = patch("gearstore.queue.engine.MAX_DELAYED", 2)
+        self.small = patch("gearstore.queue.endings.MAX_DELAYED", 2)
         self.small.start()
         self.store = HalfwayStore()
         self.models: dict[bytes, Model] = {}

@@ -7,8 +7,9 @@ import pytest
 from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function, Window
 from gearstore.queue.job import CANCELLED, DONE, HELD, HIGH, LOW, NORMAL, QUEUED, RUNNING, Job, Reason
+from gearstore.queue.operators import retry
 from gearstore.queue.peer import Peer
-from gearstore.queue.record import claimed, claimed_delayed, retry
+from gearstore.queue.record import claimed, claimed_delayed
 from tests.queue.doubles import NOW, Server, row
 
 
@@ -405,7 +406,7 @@ def test_an_altered_job_is_held(server: Server) -> None:
 
 
 def test_an_altered_delayed_job_is_held() -> None:
-    with patch("gearstore.queue.engine.MAX_DELAYED", 2):
+    with patch("gearstore.queue.endings.MAX_DELAYED", 2):
         server = Server()
         jobs = delayed(server, 5)
         server.disk.rows[jobs[4].id] = server.disk.rows[jobs[4].id]._replace(intact=False, workload=b"altered")
@@ -441,7 +442,7 @@ def run_delayed(server: Server, limit: int = 1024) -> list[bytes]:
 @pytest.mark.parametrize("memory", [1, 2, 4, 100])
 @pytest.mark.parametrize("limit", [1, 2, 100])
 def test_delayed_jobs_are_read_back_in_time(memory: int, limit: int) -> None:
-    with patch("gearstore.queue.engine.MAX_DELAYED", memory):
+    with patch("gearstore.queue.endings.MAX_DELAYED", memory):
         server = Server()
         delayed(server, 9)
         assert server.counts() == {"delayed": 9}
@@ -454,7 +455,7 @@ def test_delayed_jobs_are_read_back_in_time(memory: int, limit: int) -> None:
 
 
 def test_equal_times_on_both_sides_of_the_boundary() -> None:
-    with patch("gearstore.queue.engine.MAX_DELAYED", 4):
+    with patch("gearstore.queue.endings.MAX_DELAYED", 4):
         server = Server()
         for n in range(9):
             server.submit(b"f", b"%d" % n, run_at=NOW + 1000)
@@ -465,7 +466,7 @@ def test_equal_times_on_both_sides_of_the_boundary() -> None:
 @pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("background", [True, False])
 def test_a_delayed_job_on_disk_is_joined(number: int, background: bool) -> None:
-    with patch("gearstore.queue.engine.MAX_DELAYED", 2):
+    with patch("gearstore.queue.endings.MAX_DELAYED", 2):
         server = Server()
         jobs = delayed(server, 6)
         client = None if background else server.connect()
@@ -474,7 +475,7 @@ def test_a_delayed_job_on_disk_is_joined(number: int, background: bool) -> None:
 
 
 def test_a_client_that_joins_a_delayed_job_before_its_commit_is_told() -> None:
-    with patch("gearstore.queue.engine.MAX_DELAYED", 2):
+    with patch("gearstore.queue.endings.MAX_DELAYED", 2):
         server = Server()
         delayed(server, 6)
         client, worker = server.connect(), server.connect(b"f")
@@ -495,7 +496,7 @@ def test_a_client_that_joins_a_delayed_job_before_its_commit_is_told() -> None:
 
 @pytest.mark.parametrize("settled_before_claim", [True, False])
 def test_cancel_of_a_delayed_job_during_a_claim(settled_before_claim: bool) -> None:
-    with patch("gearstore.queue.engine.MAX_DELAYED", 2):
+    with patch("gearstore.queue.endings.MAX_DELAYED", 2):
         server = Server()
         jobs = delayed(server, 6)
         engine = server.engine
@@ -516,7 +517,7 @@ def test_cancel_of_a_delayed_job_during_a_claim(settled_before_claim: bool) -> N
 
 def test_a_delayed_job_whose_commit_is_read_before_it_is_known() -> None:
     """The commit is done, the claim has read it, but the engine hears of the claim first."""
-    with patch("gearstore.queue.engine.MAX_DELAYED", 2):
+    with patch("gearstore.queue.endings.MAX_DELAYED", 2):
         server = Server()
         delayed(server, 6)
         engine = server.engine
@@ -537,7 +538,7 @@ def test_a_delayed_job_whose_commit_is_read_before_it_is_known() -> None:
 
 
 def test_a_refused_delayed_job_gives_its_place_back() -> None:
-    with patch("gearstore.queue.engine.MAX_DELAYED", 2):
+    with patch("gearstore.queue.endings.MAX_DELAYED", 2):
         server = Server()
         delayed(server, 6)
         on_disk = server.engine.delayed_on_disk

@@ -93,8 +93,18 @@ def test_hello(server: Server, client: Wire) -> None:
     for line in (b"gearstore hello", b"gearstore hello {}", b"gearstore   hello   {}  ", b"gearstore hello {}\r"):
         ((answer,), end) = client.manage_raw(line)
         assert end == "."
-        assert list(answer) == ["name", "version", "pid", "database", "started_at", "draining"]
+        assert list(answer) == [
+            "name",
+            "version",
+            "pid",
+            "database",
+            "started_at",
+            "draining",
+            "paused_at",
+            "paused_until",
+        ]
         assert answer["name"] == "gearstore" and answer["version"] == __version__
+        assert answer["paused_at"] is answer["paused_until"] is None
         assert answer["pid"] == server.pid and answer["database"] == str(server.db) and answer["draining"] is False
         assert time.time() * 1000 - 60_000 < answer["started_at"] <= time.time() * 1000
     client.expect_nothing()
@@ -183,6 +193,7 @@ def test_show_tells_everything(client: Wire, f: bytes, jobs: Jobs) -> None:
         "interruptions": 0,
         "run_at": None,
         "worker": None,  # it gave no name
+        "client": "127.0.0.1",
         "reason": None,
         "error": None,
         "size": 6,
@@ -190,7 +201,10 @@ def test_show_tells_everything(client: Wire, f: bytes, jobs: Jobs) -> None:
         "result_size": 9,
         "numerator": 0,
         "denominator": 0,
+        "cause": None,
         "replay_of": None,
+        "replayed_as": None,
+        "events": [],
         "workload": base64.b64encode(b"w done").decode(),
         "result": base64.b64encode(b"said done").decode(),
     }

@@ -23,8 +23,20 @@ from gearstore.queue.job import (
     JobState,
     coalescing_key,
 )
-from gearstore.queue.record import Record
-from gearstore.store.base import Changes, Filter, LookUp, Recovered, Store, checksum, unique_hash
+from gearstore.queue.ports import Event
+from gearstore.queue.record import FunctionRecord, Record
+from gearstore.store.base import (
+    REPLAY,
+    Applied,
+    Changes,
+    Failure,
+    Filter,
+    LookUp,
+    Recovered,
+    Store,
+    checksum,
+    unique_hash,
+)
 
 PREFIX = b"H:test:"
 NOW = 1_700_000_000_000
@@ -32,8 +44,8 @@ EVERY_BYTE = bytes(range(256))
 FUNCTION, OTHER = 1, 2
 
 LATER = ("run_at", "attempts", "interruptions", "started_at", "ended_at", "worker", "reason", "error", "result",
-         "result_size", "reducer", "replay_of")  # fmt: skip
-EMPTY = (0, 0, 0, 0, 0, b"", b"", b"", b"", 0, b"", 0)
+         "result_size", "reducer", "replay_of", "cause")  # fmt: skip
+EMPTY = (0, 0, 0, 0, 0, b"", b"", b"", b"", 0, b"", 0, 0)
 
 
 class Writer:
@@ -63,7 +75,7 @@ class Writer:
             self.changes.functions.append((function, b"function %d" % function))
         self.changes.new.append(
             (id, function, priority, job["position"], unique, job["hash"], workload,
-             checksum(unique, reducer, workload), created_at)
+             checksum(unique, reducer, workload), created_at, b"127.0.0.1")
         )  # fmt: skip
         self.count(job, state, 1)
         job["state"] = state
@@ -74,6 +86,7 @@ class Writer:
     def count(self, job: dict[str, Any], state: JobState, number: int) -> None:
         key = (job["function"], int(state), job["priority"])
         self.changes.counts[key] = self.changes.counts.get(key, 0) + number
+        self.changes.sizes[key] = self.changes.sizes.get(key, 0) + number * len(job["workload"])
 
     def changed(self, id: int, state: JobState, **later: Any) -> Writer:
         """Change a job."""
@@ -114,7 +127,7 @@ class Writer:
         """Make it durable."""
         changes = self.changes
         self.reset()
-        return await store.apply(changes)
+        return (await store.apply(changes)).found
 
 
 async def everything(store: Store) -> dict[int, Record]:
@@ -188,7 +201,7 @@ class StoreTests:
         assert await store.find_live(FUNCTION, b"u") is None
 
     async def test_an_empty_batch(self, store: Store) -> None:
-        assert await store.apply(Changes()) == {}
+        assert await store.apply(Changes()) == Applied()
 
     # Rows
 
@@ -198,7 +211,8 @@ class StoreTests:
         assert record == Record(
             id=7, function_id=FUNCTION, priority=HIGH, state=QUEUED, position=9, unique=b"u", workload=b"w",
             reducer=b"", run_at=0, attempts=0, interruptions=0, created_at=NOW, started_at=0, ended_at=0, worker=b"",
-            reason=b"", error=b"", result=b"", result_size=0, replay_of=0, spilled=False, intact=True,
+            reason=b"", error=b"", result=b"", result_size=0, replay_of=0, client=b"127.0.0.1", cause=0, replayed_as=0,
+            spilled=False, intact=True,
         )  # fmt: skip
 
     @pytest.mark.parametrize("state", list(JobState))
@@ -268,7 +282,7 @@ class StoreTests:
         self, store: Store, crash: Callable[[Store], Store], open: Callable[..., Any], name: bytes
     ) -> None:
         await store.apply(Changes(functions=[(5, name)]))
-        assert (await open(crash(store))).functions == [(5, name)]
+        assert (await open(crash(store))).functions == [FunctionRecord(5, name)]
 
     @pytest.mark.parametrize("number", [1, 2, 3, 63, 64, 127, 128, 129, 255, 1000])
     async def test_batches_of_any_size(self, store: Store, write: Writer, number: int) -> None:
@@ -478,6 +492,125 @@ class StoreTests:
         found = await history.find(Filter(ids=range(3, 50_000)), False, None, 100)
         assert [record.id for record in found] == [3, 4, 5, 6]
 
+    # History
+
+    async def test_events_of_jobs_in_their_order(self, store: Store, write: Writer) -> None:
+        first = Event(1, NOW, b"lost", NOW - 5, b"worker", b"", NOW + 10)
+        second = Event(1, NOW + 20, b"exception", NOW + 15, b"", EVERY_BYTE)
+        other = Event(2, NOW, b"hold")
+        write.new(1).new(2).new(3).changes.events += [first, other]
+        await write.to(store)
+        write.changes.events.append(second)
+        await write.to(store)
+        assert await store.events([1, 2, 3, 4]) == {1: [first, second], 2: [other]}
+        assert await store.events([]) == {}
+
+    async def test_failures_by_cause_and_function(self, store: Store, write: Writer) -> None:
+        for id, (function, cause) in enumerate([(FUNCTION, 7), (OTHER, 7), (FUNCTION, 7), (FUNCTION, 9)], 1):
+            write.new(id, function=function).changed(id, FAILED, cause=cause, ended_at=NOW + id)
+        write.new(5).changed(5, CANCELLED)
+        write.changes.causes |= {7: (b"exception", b"no # here"), 9: (b"fail", b"")}
+        await write.to(store)
+        one = Failure(7, b"exception", b"no # here", FUNCTION, 2, NOW + 1, NOW + 3)
+        two = Failure(7, b"exception", b"no # here", OTHER, 1, NOW + 2, NOW + 2)
+        three = Failure(9, b"fail", b"", FUNCTION, 1, NOW + 4, NOW + 4)
+        assert sorted(await store.failures(None)) == [one, two, three]
+        assert await store.failures([OTHER]) == [two]
+        assert await store.failures([]) == []
+        assert [record.id for record in await store.find(Filter(causes=[7], states=[FAILED]), False, None, 9)] == [
+            1,
+            2,
+            3,
+        ]
+
+    async def test_causes_are_stored_once(self, store: Store, write: Writer) -> None:
+        for _ in range(2):
+            write.changes.causes |= {7: (b"exception", b"text"), 1 << 40: (b"fail", b"")}
+            await write.to(store)
+        assert await store.causes(0, 1 << 48) == [7, 1 << 40]
+        assert await store.causes(7, 7) == [7]
+        assert await store.causes(8, 1000) == []
+
+    async def test_a_replayed_job_knows_its_newest_copy(self, store: Store, write: Writer) -> None:
+        await write.new(1).done(1).to(store)
+        for copy in (2, 3):
+            write.new(copy, replay_of=1).changes.replayed.append((copy, 1))
+            await write.to(store)
+        rows = await everything(store)
+        assert (rows[1].replayed_as, rows[3].replay_of) == (3, 1)
+
+    async def test_a_copy_that_joined_a_live_job_is_no_copy(self, store: Store, write: Writer) -> None:
+        await write.new(1, unique=b"u").changed(1, DONE).new(2, unique=b"u", spilled=True).to(store)
+        write.new(3, unique=b"u", replay_of=1).look_up(3, b"u")
+        write.changes.replayed.append((3, 1))
+        write.changes.events.append(Event(1, NOW, REPLAY, detail=b"3"))
+        assert list(await write.to(store)) == [3]
+        assert (await everything(store))[1].replayed_as == 0
+        assert await store.events([1]) == {}
+
+    async def test_pruned_jobs_are_gone_with_their_events(
+        self, store: Store, write: Writer, crash: Callable[[Store], Store], open: Callable[..., Any]
+    ) -> None:
+        for id, state in enumerate(JobState, 1):
+            write.new(id, state=state, workload=b"w" * id)
+            write.changes.events.append(Event(id, NOW, b"retry"))
+        await write.to(store)
+        write.changes.pruned = list(range(1, 100))
+        applied = await store.apply(write.changes)
+        write.reset()
+        assert applied.pruned == {(FUNCTION, int(state), NORMAL): 1 for state in (DONE, FAILED, CANCELLED)}
+        left = {record.id: JobState(record.state) for record in (await everything(store)).values()}
+        assert set(left.values()) == {QUEUED, DELAYED, RUNNING, HELD}
+        assert set(await store.events(range(1, 100))) == set(left)
+        recovered = await open(crash(store))
+        assert {state for _, state, _ in counted(recovered)} == {"queued", "delayed", "held"}
+
+    async def test_a_job_that_comes_back_in_the_same_batch_is_not_pruned(self, store: Store, write: Writer) -> None:
+        await write.new(1).changed(1, FAILED).to(store)
+        write.changed(1, QUEUED).changes.pruned = [1]
+        assert (await store.apply(write.changes)).pruned == {}
+        assert (await everything(store))[1].state == QUEUED
+
+    async def test_a_job_that_ends_in_the_same_batch_is_pruned(self, store: Store, write: Writer) -> None:
+        await write.new(1).new(2).to(store)
+        write.done(1).changes.pruned = [1]
+        assert (await store.apply(write.changes)).pruned == {(FUNCTION, int(DONE), NORMAL): 1}
+        assert list(await everything(store)) == [2]
+
+    # What operators have set
+
+    async def test_pauses_and_limits_are_there_after_a_crash(
+        self, store: Store, write: Writer, crash: Callable[[Store], Store], open: Callable[..., Any]
+    ) -> None:
+        write.new(1).new(2, function=OTHER).changes.steering = [(NOW, NOW + 5, 0, 10, -1, OTHER)]
+        write.changes.paused = (NOW, 0)
+        await write.to(store)
+        other = crash(store)
+        recovered = await open(other)
+        assert recovered.functions == [
+            FunctionRecord(FUNCTION, b"function 1"),
+            FunctionRecord(OTHER, b"function 2", NOW, NOW + 5, 0, 10, -1),
+        ]
+        assert recovered.paused == (NOW, 0)
+        await other.apply(Changes(steering=[(0, 0, -1, -1, -1, OTHER)], paused=(0, 0)))
+        recovered = await open(crash(other))
+        assert (recovered.functions[1], recovered.paused) == (FunctionRecord(OTHER, b"function 2"), (0, 0))
+
+    async def test_interrupted_jobs_are_held_where_the_policy_says_so(
+        self, store: Store, write: Writer, crash: Callable[[Store], Store]
+    ) -> None:
+        for id, function in enumerate((FUNCTION, OTHER), 1):
+            write.new(id, function=function).changed(id, RUNNING, started_at=NOW, worker=b"w")
+        await write.to(store)
+        other = crash(store)
+        recovered = await other.open(PREFIX, 5, 1000, lambda name: name == b"function 2")
+        assert (recovered.interrupted, recovered.held) == (1, 1)
+        assert counted(recovered) == {(FUNCTION, "queued", NORMAL): 1, (OTHER, "held", NORMAL): 1}
+        for id, happened in (await other.events([1, 2])).items():
+            (event,) = happened
+            assert event._replace(at=0) == Event(id, 0, b"interrupted", NOW, b"w")
+        await other.close()
+
     # The next start
 
     async def test_what_was_stored_is_there_after_a_crash(
@@ -491,7 +624,7 @@ class StoreTests:
         before = await everything(store)
         other = crash(store)
         recovered = await open(other)
-        assert recovered.functions == [(FUNCTION, b"function 1"), (OTHER, b"function 2")]
+        assert [record[:2] for record in recovered.functions] == [(FUNCTION, b"function 1"), (OTHER, b"function 2")]
         assert (recovered.next_id, recovered.prefixes) == (5000, [(0, PREFIX)])
         after = await everything(other)
         for id, record in before.items():
@@ -605,7 +738,7 @@ class StoreTests:
         assert [(record.id, record.state) for record in (await everything(store)).values()] == [(1, QUEUED)]
         store = crash(store)
         recovered = await open(store)
-        assert (recovered.functions, recovered.next_id) == ([(FUNCTION, b"function 1")], 1)
+        assert (recovered.functions, recovered.next_id) == ([FunctionRecord(FUNCTION, b"function 1")], 1)
         assert counted(recovered) == {(FUNCTION, "queued", NORMAL): 1}
         again = Writer()
         again.functions.add(FUNCTION)

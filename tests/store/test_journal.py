@@ -13,9 +13,9 @@ from gearstore.errors import QueueError, StoreError
 from gearstore.queue.engine import Engine
 from gearstore.queue.job import DONE, FAILED, NORMAL, QUEUED, RUNNING, Job, Reason
 from gearstore.queue.peer import Peer
-from gearstore.queue.record import Record, claimed, recover
+from gearstore.queue.record import claimed, recover
 from gearstore.store import journal as journal_module
-from gearstore.store.base import Changes
+from gearstore.store.base import Applied, Changes
 from gearstore.store.journal import Batch, Journal
 from gearstore.store.memory import MemoryStore
 from tests.queue.doubles import NOW, Outbox
@@ -35,18 +35,18 @@ class Notebook(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def apply(self, changes: Changes) -> dict[int, Record]:
+    async def apply(self, changes: Changes) -> Applied:
         self.tries += 1
         await self.gate.wait()
         full, self.full = self.full, self.full or (self.full_for_new and bool(changes.new))
         try:
-            found = await super().apply(changes)
+            applied = await super().apply(changes)
         finally:
             self.full = full
         self.batches.append(changes)
         then, self.then = self.then, lambda: None
         then()
-        return found
+        return applied
 
     def rows(self) -> dict[int, int]:
         """Return the state of each stored job."""
@@ -211,7 +211,7 @@ async def test_completions_wait_for_their_batch(bench: Bench) -> None:
 @pytest.mark.parametrize("extra", [0, 1])
 async def test_large_results_are_not_kept(bench: Bench, extra: int) -> None:
     job = await bench.running()
-    result = b"x" * (journal_module.MAX_RESULT + extra)
+    result = b"x" * (job.function.policy.store_result + extra)
     bench.engine.complete(job, result)
     await bench.journal.commit()
     record = bench.store.records[job.id]
@@ -374,7 +374,7 @@ async def test_a_new_function_of_refused_jobs_is_stored_with_the_next_one(bench:
     bench.store.full = False
     bench.submit()
     await bench.journal.commit()
-    assert bench.store.functions == {1: b"f"}
+    assert [function.name for function in bench.store.functions.values()] == [b"f"]
 
 
 async def test_a_job_that_is_retried_by_the_run_until_there_is_space(
@@ -462,7 +462,7 @@ async def test_a_store_that_fails_ends_the_service(bench: Bench) -> None:
 
 async def test_a_store_that_fails_after_it_was_full(bench: Bench) -> None:
     class Breaks(Notebook):
-        async def apply(self, changes: Changes) -> dict[int, Record]:
+        async def apply(self, changes: Changes) -> Applied:
             try:
                 return await super().apply(changes)
             finally:

@@ -9,6 +9,7 @@ import pytest
 
 from gearstore.store import migrations
 from gearstore.store.migrations import available, migrate, statements
+from gearstore.store.reader import FAILURES
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_file_names() -> None:
 
 def test_an_empty_database_gets_everything(connection: sqlite3.Connection) -> None:
     assert migrate(connection) == [number for number, _ in available("sqlite")]
-    assert tables(connection) == ["counts", "functions", "jobs", "meta", "prefixes"]
+    assert tables(connection) == ["causes", "counts", "events", "functions", "jobs", "meta", "prefixes"]
     assert version(connection) == available("sqlite")[-1][0]
 
 
@@ -52,6 +53,24 @@ def test_twice_is_once(connection: sqlite3.Connection) -> None:
     before = connection.execute("SELECT sql FROM sqlite_master").fetchall()
     assert migrate(connection) == []
     assert connection.execute("SELECT sql FROM sqlite_master").fetchall() == before
+
+
+def test_the_bytes_of_jobs_that_are_there_already_are_counted(connection: sqlite3.Connection) -> None:
+    first, *rest = available("sqlite")
+    with pytest.MonkeyPatch.context() as patch:
+        offer(patch, first[1])
+        migrate(connection)
+    connection.execute("INSERT INTO functions (id, name) VALUES (1, x'66')")
+    for id, (state, result) in enumerate([(0, b""), (0, b""), (1, b"result")], 1):
+        connection.execute(
+            'INSERT INTO jobs (id, function_id, priority, position, state, "unique", workload, checksum, created_at, '
+            "result) VALUES (?, 1, 1, ?, ?, x'', x'303132', 0, 0, ?)",
+            (id, id, state, result),
+        )
+    connection.execute("INSERT INTO counts (function_id, state, priority, jobs) VALUES (1, 0, 1, 2), (1, 1, 1, 1)")
+    assert migrate(connection) == [number for number, _ in rest]
+    counts = connection.execute("SELECT state, jobs, bytes FROM counts ORDER BY state").fetchall()
+    assert counts == [(0, 2, 6), (1, 1, 9)]
 
 
 def test_tables_are_strict_and_names_are_unique(connection: sqlite3.Connection) -> None:
@@ -70,6 +89,9 @@ def test_tables_are_strict_and_names_are_unique(connection: sqlite3.Connection) 
          "jobs_queued"),
         ("SELECT * FROM jobs WHERE state = 2 AND (run_at, id) > (1, 2) ORDER BY run_at, id", "jobs_delayed"),
         ("SELECT id FROM jobs WHERE state = 3", "jobs_running"),
+        ("SELECT * FROM jobs WHERE state IN (5) AND state > 3 ORDER BY id DESC", "jobs_set_aside"),
+        ("SELECT * FROM jobs WHERE cause IN (7) AND cause <> 0 AND id > 5 ORDER BY id", "jobs_cause"),
+        ("SELECT * FROM events WHERE job_id IN (5) ORDER BY id", "events_job"),
         ("SELECT * FROM jobs WHERE unique_hash = 1 AND state IN (0, 2) AND function_id = 1", "jobs_unique"),
     ],
 )  # fmt: skip
@@ -78,6 +100,12 @@ def test_hot_queries_use_their_index_and_sort_nothing(connection: sqlite3.Connec
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query} LIMIT 10")]
     assert any(index in step for step in plan), plan
     assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
+def test_failures_are_counted_without_their_rows(connection: sqlite3.Connection) -> None:
+    migrate(connection)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {FAILURES.format(among='')}")]
+    assert any("COVERING INDEX jobs_cause" in step for step in plan), plan
 
 
 def test_only_what_is_missing_is_applied(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -456,7 +456,7 @@ async def test_a_disk_that_is_full(path: Path) -> None:
         sqlite.LOG_SIZE = 65536
         folder = {str(path.parent)!r}
         def job(id, size):
-            return (id, 1, 1, id, b"", None, b"x" * size, checksum(b"", b"", b"x" * size), 0)
+            return (id, 1, 1, id, b"", None, b"x" * size, checksum(b"", b"", b"x" * size), 0, b"")
         async def main():
             store = sqlite.SqliteStore({str(path)!r})
             await store.open(b"H:test:", 5, 1000)

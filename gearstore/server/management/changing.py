@@ -1,139 +1,231 @@
-"""The verbs that change jobs, in batches that hold up nobody: cancel, retry, replay."""
+"""The verbs that change jobs, in batches that hold up nobody: cancel, hold, release, retry, replay, purge.
+
+Each batch is found, changed and made durable while nobody else touches the history; then its lines are sent. Whoever
+goes away in the middle ends the work between two batches; to ask for the same once more finishes it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gearstore.errors import QueueError
-from gearstore.queue.job import ENDED, HELD, LIVE, JobState, coalescing_key
-from gearstore.queue.record import Record, load, replay, retry
-from gearstore.server.management.choosing import CHOOSING, KEYS, filter_of, pages, volatile
+from gearstore.queue.job import DONE, ENDED, HELD, LIVE, Job, JobState, coalescing_key
+from gearstore.queue.operators import cancel, hold, refused, replay, retry
+from gearstore.queue.record import Record, load
+from gearstore.server.management.choosing import CHOOSING, KEYS, filter_of, volatile
 from gearstore.server.management.request import Object, Refusal, Verb, data, send, strings, text
 
 if TYPE_CHECKING:
     from gearstore.queue.functions import Function
     from gearstore.server.connection import Connection
 
+BATCH = 100  # jobs changed at once: some milliseconds of the loop's time
+LONGEST_DELAY = 100 * 365 * 86_400_000  # milliseconds
 
-async def change(conn: Connection, request: Object, act: Callable[..., Coroutine[Any, Any, Object]]) -> None:
-    """Do something to each job named or matched, in batches; every line is sent after its batch is durable."""
-    if not CHOOSING.keys() & request.keys():
-        raise Refusal("usage", "name handles or give a filter")
-    dry_run, newest, limit = request.get("dry_run", False), request.get("order") == "newest", request.get("limit")
-    totals = {"matched": 0, "changed": 0, "refused": 0}
-    await conn.hub.durable(patient=False)
-    wanted = filter_of(conn, request)
-    known: set[bytes] = set()
 
-    async def change_page(page: list[tuple[bytes, Record | None]]) -> None:
-        lines = []
-        for handle, record in page:
-            known.add(handle)
-            conn.hub.set_time()
-            lines.append(await attempt(conn, handle, record, act, dry_run))
-        await conn.hub.durable()
+class Chosen(NamedTuple):
+    """A job that is to be changed; a foreground job has no record."""
+
+    handle: bytes
+    function: Function
+    state: JobState
+    record: Record | None
+
+
+class Change:
+    """One request to change jobs, and what has come of it so far."""
+
+    def __init__(self, conn: Connection, request: Object, act: Act) -> None:
+        if not CHOOSING.keys() & request.keys():
+            raise Refusal("usage", "name handles or give a filter")
+        self.conn = conn
+        self.hub = conn.hub
+        self.engine = conn.engine
+        self.request = request
+        self.act = act
+        self.dry_run: bool = request.get("dry_run", False)
+        self.delay = positive(request, "delay", LONGEST_DELAY)
+        self.rate = positive(request, "rate", 1 << 30)
+        self.totals = {"matched": 0, "changed": 0, "refused": 0}
+        self.known: set[bytes] = set()
+
+    async def run(self) -> None:
+        """Do all of it and answer."""
+        newest, limit = self.request.get("order") == "newest", self.request.get("limit")
+        await self.hub.durable(patient=False)
+        wanted = await filter_of(self.conn, self.request)
+        started = self.hub.loop.time()
+        foreground = volatile(self.conn, wanted, newest, limit)
+        self.tell([await self.attempt(job.handle, None) for job in foreground])
+        left = 1 << 62 if limit is None else limit - len(foreground)
+        last: int | None = None
+        while left > 0 and self.conn.transport is not None:
+            size = min(left, BATCH, max(1, self.rate // 10) if self.rate else BATCH)
+            async with self.hub.history:
+                page = await self.hub.store.find(wanted, newest, last, size)
+                lines = [await self.attempt(self.engine.handle(record.id), record) for record in page]
+                await self.hub.durable()
+            if not page:
+                break
+            last, left = page[-1].id, left - len(page)
+            self.tell(lines)
+            await self.conn.drain()
+            if self.rate and not self.dry_run:
+                await asyncio.sleep(started + self.totals["changed"] / self.rate - self.hub.loop.time())
+        for name in strings(self.request.get("handles", [])):
+            if self.conn.transport is not None and data(name) not in self.known:
+                raise Refusal("not_found", f"there is no job {name}")
+        send(self.conn, self.totals)
+
+    def tell(self, lines: Sequence[Object]) -> None:
+        """Send what became of a batch, and count."""
         for line in lines:
-            totals["matched"] += 1
-            totals["refused" if "refused" in line else "changed"] += 1
-        send(conn, *lines)
-        await conn.drain()
+            self.totals["matched"] += 1
+            self.totals["refused" if "refused" in line else "changed"] += 1
+        send(self.conn, *lines)
 
-    foreground = volatile(conn, wanted, newest, limit)
-    await change_page([(job.handle, None) for job in foreground])
-    async for page in pages(conn, wanted, newest, None if limit is None else limit - len(foreground)):
-        await change_page([(conn.engine.handle(record.id), record) for record in page])
-    for name in strings(request.get("handles", [])):
-        if data(name) not in known:
-            raise Refusal("not_found", f"there is no job {name}")
-    send(conn, totals)
+    async def attempt(self, handle: bytes, record: Record | None) -> Object:
+        """Return what was done to one job, or why not."""
+        self.known.add(handle)
+        self.hub.set_time()
+        try:
+            function, state = self.newest(handle, record)
+            line: Object = {"handle": text(handle), "function": text(function.name), "was": state.name.lower()}
+            return line | await self.act(self, Chosen(handle, function, state, record))
+        except QueueError as refusal:
+            return {"handle": text(handle), "refused": text(refusal.text)}
 
+    def newest(self, handle: bytes, record: Record | None) -> tuple[Function, JobState]:
+        """Return function and state of a job, of which memory knows more than its row; a foreground job has none."""
+        job = self.engine.jobs.get(handle)
+        if job is not None:
+            return job.function, JobState(job.state)
+        if record is None:
+            raise refused("it has just ended")
+        return self.hub.function_of(record), JobState(record.state)
 
-async def attempt(
-    conn: Connection,
-    handle: bytes,
-    record: Record | None,
-    act: Callable[..., Coroutine[Any, Any, Object]],
-    dry_run: bool,
-) -> Object:
-    """Return what was done to one job, or why not."""
-    try:
-        return {"handle": text(handle), **await act(conn, handle, record, dry_run)}
-    except QueueError as refusal:
-        return {"handle": text(handle), "refused": text(refusal.text)}
-
-
-def newest_state(conn: Connection, handle: bytes, record: Record | None) -> tuple[Function, JobState]:
-    """Return function and state of a job, of which memory knows more than its row; a foreground job has none."""
-    job = conn.engine.jobs.get(handle)
-    if job is not None:
-        return job.function, JobState(job.state)
-    if record is None:
-        raise QueueError(b"REFUSED", b"it has just ended")
-    return conn.hub.function_of(record), JobState(record.state)
-
-
-async def cancel_one(conn: Connection, handle: bytes, record: Record | None, dry_run: bool) -> Object:
-    """Cancel a live or held job."""
-    function, state = newest_state(conn, handle, record)
-    name = state.name.lower()
-    if state not in (*LIVE, HELD):
-        raise QueueError(b"REFUSED", b"it is %s already" % name.encode())
-    if not dry_run:
-        job = conn.engine.jobs.get(handle)
+    def job(self, chosen: Chosen) -> Job:
+        """Return a live or held job, brought into memory if need be."""
+        job = self.engine.jobs.get(chosen.handle)
         if job is None:
-            assert record is not None
-            job = load(conn.engine, function, record)
-        conn.engine.cancel(job)
-    return {"function": text(function.name), "was": name, "state": "cancelled"}
+            assert chosen.record is not None  # (else `newest` has refused it)
+            job = load(self.engine, chosen.function, chosen.record)
+        return job
+
+    @property
+    def run_at(self) -> int:
+        """When retried and replayed jobs are due, 0 for at once."""
+        return self.engine.now + self.delay if self.delay else 0
+
+    async def refuse_twin(self, function: Function, record: Record) -> None:
+        """Refuse if a job on disk has the same unique; those in memory are the engine's to see."""
+        key = coalescing_key(record.unique, record.workload)
+        if key and self.hub.spilled():
+            other = await self.hub.store.find_live(function.id, key)
+            if other is not None and other.id != record.id:
+                raise refused(f"its unique is queued again as {text(self.engine.handle(other.id))}")
 
 
-async def retry_one(conn: Connection, handle: bytes, record: Record | None, dry_run: bool) -> Object:
+Act = Callable[[Change, Chosen], Coroutine[Any, Any, Object]]
+
+
+def positive(request: Object, key: str, most: int) -> int:
+    """Return a number from 1 on, 0 if it isn't given."""
+    value: int = request.get(key, 0)
+    if key in request and not 0 < value <= most:
+        raise Refusal("usage", f"{key} is 1 to {most}")
+    return value
+
+
+async def cancel_one(change: Change, chosen: Chosen) -> Object:
+    """Cancel a live or held job."""
+    if chosen.state not in (*LIVE, HELD):
+        raise refused(f"it is {chosen.state.name.lower()} already")
+    if not change.dry_run:
+        cancel(change.engine, change.job(chosen))
+    return {"state": "cancelled"}
+
+
+async def hold_one(change: Change, chosen: Chosen) -> Object:
+    """Keep a queued or delayed job from workers."""
+    if chosen.state not in LIVE:
+        raise refused(f"it is {chosen.state.name.lower()} already")
+    if not change.dry_run:
+        hold(change.engine, change.job(chosen))
+    return {"state": "held"}
+
+
+async def release_one(change: Change, chosen: Chosen) -> Object:
+    """Put a held job back into its queue."""
+    if chosen.record is None or chosen.state is not HELD:
+        raise refused(f"it is {chosen.state.name.lower()}")
+    return await put_back(change, chosen.function, chosen.record, held_only=True)
+
+
+async def retry_one(change: Change, chosen: Chosen) -> Object:
     """Put an ended or held job back into its queue."""
-    function, state = newest_state(conn, handle, record)
-    if record is None or state.name not in ("FAILED", "CANCELLED", "HELD"):
-        hint = ": use replay" if state.name == "DONE" else ""
-        raise QueueError(b"REFUSED", f"it is {state.name.lower()}{hint}".encode())
-    if not dry_run:
-        await refuse_twin(conn, record)
-        retry(conn.engine, function, record)
-    return {"function": text(function.name), "was": state.name.lower(), "state": "queued"}
+    if chosen.record is None or chosen.state in LIVE or chosen.state is DONE:
+        raise refused(f"it is {chosen.state.name.lower()}{': use replay' if chosen.state is DONE else ''}")
+    return await put_back(change, chosen.function, chosen.record, held_only=False)
 
 
-async def refuse_twin(conn: Connection, record: Record) -> None:
-    """Refuse if a job on disk has the same unique; those in memory are the engine's to see."""
-    key = coalescing_key(record.unique, record.workload)
-    if key and conn.hub.spilled():
-        other = await conn.hub.store.find_live(record.function_id, key)
-        if other is not None and other.id != record.id:
-            raise QueueError(b"REFUSED", b"its unique is queued again as %s" % conn.engine.handle(other.id))
+async def put_back(change: Change, function: Function, record: Record, held_only: bool) -> Object:
+    """Retry or release."""
+    if not change.dry_run:
+        await change.refuse_twin(function, record)
+        retry(change.engine, function, record, change.run_at, held_only=held_only)
+    return {"state": "delayed" if change.delay else "queued"}
 
 
-async def replay_one(conn: Connection, handle: bytes, record: Record | None, dry_run: bool) -> Object:
-    """Submit a copy of an ended job."""
-    function, state = newest_state(conn, handle, record)
-    name = state.name.lower()
-    line: Object = {"function": text(function.name), "was": name, "state": name}
-    if record is None or state not in ENDED:
-        raise QueueError(b"REFUSED", b"it is %s" % name.encode())
-    if dry_run:
+async def replay_one(change: Change, chosen: Chosen) -> Object:
+    """Submit a copy of an ended job, to its own function or another one."""
+    if chosen.record is None or chosen.state not in ENDED:
+        raise refused(f"it is {chosen.state.name.lower()}")
+    again = change.request.get("again", False)
+    if chosen.record.replayed_as and not again:
+        raise refused(f"it was replayed already, as {text(change.engine.handle(chosen.record.replayed_as))}")
+    line: Object = {"state": chosen.state.name.lower()}
+    if change.dry_run:
         return line
-    await refuse_twin(conn, record)
-    copy = replay(conn.engine, function, record)
+    function = chosen.function
+    if name := change.request.get("as_function"):
+        function = change.engine.function(data(name))
+    drop = change.request.get("unique_policy") == "drop"
+    if not drop:
+        await change.refuse_twin(function, chosen.record)
+    copy = replay(change.engine, function, chosen.record, change.run_at, drop_unique=drop, again=again)
     return {**line, "replay": text(copy.handle)}
 
 
-def changer(act: Callable[..., Coroutine[Any, Any, Object]]) -> Verb:
+async def purge_one(change: Change, chosen: Chosen) -> Object:
+    """Forget an ended job for good."""
+    if chosen.record is None or chosen.state not in ENDED:
+        raise refused(f"it is {chosen.state.name.lower()}: cancel it first")
+    if not change.dry_run:
+        change.hub.journal.prune([chosen.record.id])
+    return {"state": "purged"}
+
+
+def changer(act: Act, keys: dict[str, tuple[type, ...]]) -> Verb:
     """Return the verb that does `act` to each job."""
 
     async def verb(conn: Connection, request: Object) -> None:
-        await change(conn, request, act)
+        if request.get("unique_policy", "keep") not in ("keep", "drop"):
+            raise Refusal("usage", "unique_policy is keep or drop")
+        await Change(conn, request, act).run()
 
-    return Verb(verb, {**KEYS, "dry_run": (bool,)}, changes=True)
+    return Verb(verb, {**KEYS, "dry_run": (bool,), "rate": (int,), **keys}, changes=True)
 
 
+DELAY: dict[str, tuple[type, ...]] = {"delay": (int,)}
+COPY: dict[str, tuple[type, ...]] = {"as_function": (str,), "unique_policy": (str,), "again": (bool,)}
 VERBS = {
-    "cancel": changer(cancel_one),
-    "retry": changer(retry_one),
-    "replay": changer(replay_one),
+    "cancel": changer(cancel_one, {}),
+    "hold": changer(hold_one, {}),
+    "release": changer(release_one, DELAY),
+    "retry": changer(retry_one, DELAY),
+    "replay": changer(replay_one, {**DELAY, **COPY}),
+    "purge": changer(purge_one, {}),
 }

@@ -1,4 +1,4 @@
-"""The verbs that only look: hello, config, status, workers, jobs, show."""
+"""The verbs that only look: hello, config, status, workers, jobs, failures, show."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from gearstore import __version__
 from gearstore.queue.job import JobState
-from gearstore.server.management.choosing import KEYS, describe, matching
+from gearstore.server.management.choosing import KEYS, cause_id, describe, matching
 from gearstore.server.management.request import Object, Refusal, Verb, data, send, strings, text
 from gearstore.settings import options_of, policy_of
+from gearstore.store.base import REPLAY
 
 if TYPE_CHECKING:
+    from gearstore.queue.record import Record
     from gearstore.server.connection import Connection
 
 LIST_LIMIT = 50
@@ -31,6 +33,8 @@ async def hello(conn: Connection, request: Object) -> None:
             "database": hub.store.path,
             "started_at": hub.started_at,
             "draining": hub.engine.draining,
+            "paused_at": hub.engine.paused_at or None,
+            "paused_until": hub.engine.paused_until or None,
         },
     )
 
@@ -110,8 +114,52 @@ async def show(conn: Connection, request: Object) -> None:
         if request.get("result"):
             kept = len(result) == found["result_size"]  # larger ones are not
             found["result"] = base64.b64encode(result).decode() if kept else None
+        found["events"] = await events_of(conn, record) if record else []
         send(conn, found)
         await conn.drain()
+
+
+async def events_of(conn: Connection, record: Record) -> list[Object]:
+    """Return what happened to a job, in order."""
+    events = (await conn.hub.store.events([record.id])).get(record.id, [])
+    return [
+        {
+            "at": event.at,
+            "kind": text(event.kind),
+            "started_at": event.started_at or None,
+            "worker": text(event.worker) or None,
+            "error": text(event.detail) or None if event.kind != REPLAY else None,
+            "replay": text(conn.engine.handle(int(event.detail))) if event.kind == REPLAY else None,
+            "next_at": event.next_at or None,
+        }
+        for event in events
+    ]
+
+
+async def failures(conn: Connection, request: Object) -> None:
+    """Failed jobs by their cause, the most frequent first."""
+    await conn.hub.durable(patient=False)
+    functions = {function.id: text(function.name) for function in conn.engine.functions.values()}
+    chosen = [id for id, name in functions.items() if fnmatchcase(name, request.get("function", "*"))]
+    causes: dict[int, Object] = {}
+    for failure in await conn.hub.store.failures(chosen):
+        cause = causes.setdefault(
+            failure.cause,
+            {
+                "cause": cause_id(failure.cause) or None,
+                "reason": text(failure.reason) or None,
+                "text": text(failure.text),
+                "jobs": 0,
+                "functions": {},
+                "first_at": failure.first_at,
+                "last_at": failure.last_at,
+            },
+        )
+        cause["jobs"] += failure.jobs
+        cause["functions"][functions[failure.function_id]] = failure.jobs
+        cause["first_at"] = min(cause["first_at"], failure.first_at)
+        cause["last_at"] = max(cause["last_at"], failure.last_at)
+    send(conn, *sorted(causes.values(), key=lambda cause: (-cause["jobs"], cause["last_at"])))
 
 
 VERBS = {
@@ -120,5 +168,6 @@ VERBS = {
     "status": Verb(status, {"function": (str,)}),
     "workers": Verb(workers),
     "jobs": Verb(jobs, KEYS),
+    "failures": Verb(failures, {"function": (str,)}),
     "show": Verb(show, {"handles": (list,), "workload": (bool,), "result": (bool,)}),
 }
