@@ -1,12 +1,15 @@
-"""`gearstore cancel`, `retry` and `replay`: one implementation, as the server answers all three alike.
+"""The commands that change jobs, all one implementation: the server answers them alike. Which there are: verbs.py.
 
 On a terminal the server is first asked what it would do; the question to the user is about those very jobs.
 """
 
+import inspect
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Optional
 
 import typer
 
@@ -16,52 +19,13 @@ from .errors import CommandError, Refused, UsageError
 from .filters import Selection, takes_selection
 from .options import JSON, SERVER, option
 from .render import escaped
+from .verbs import Verb
 
 SAMPLES = 3
+SHOWN = 20  # jobs that a person reads one by one; beyond it a bar shows how far it is
 DRY_RUN = option(False, "--dry-run", "-n", help="Change nothing; print how many jobs, and three of them.")
 YES = option(False, "--yes", "-y", envvar="GEARSTORE_YES", help="Don't ask before more than one job.")
-
-
-class Verb(NamedTuple):
-    """What tells the three commands apart. Filters choose among `states` unless told otherwise."""
-
-    name: str
-    done: str
-    states: tuple[str, ...]
-    help: str
-
-
-CANCEL = Verb(
-    "cancel",
-    "cancelled",
-    ("queued", "delayed", "held", "running"),
-    """Cancel jobs that are queued, delayed, held or running.
-
-    Example: gearstore cancel --function 'mail*' --state queued --dry-run
-    """,
-)
-RETRY = Verb(
-    "retry",
-    "put back into the queue",
-    ("failed", "held"),
-    """Put failed or held jobs back into their queue, with the same handle.
-
-    What an operator has cancelled comes back only if its handle or --state cancelled names it.
-
-    Example: gearstore jobs --state failed --since 2h | cut -f1 | gearstore retry -
-    """,
-)
-REPLAY = Verb(
-    "replay",
-    "submitted again",
-    ("done", "failed"),
-    """Submit copies of jobs that are done or failed; each copy gets a handle of its own.
-
-    What an operator has cancelled is copied only if its handle or --state cancelled names it.
-
-    Example: gearstore replay H:host:000000000042
-    """,
-)
+RATE = option(None, "--rate", metavar="N/s", help="At most so many jobs a second.")
 
 
 @dataclass(slots=True)
@@ -85,44 +49,66 @@ def make_command(verb: Verb) -> Callable[..., None]:
 
     def command(
         selection: Selection,
+        rate: Optional[str] = RATE,
         dry_run: bool = DRY_RUN,
         yes: bool = YES,
         as_json: bool = JSON,
         server: str = SERVER,
+        **own: Any,
     ) -> None:
         if selection.is_empty:
             raise UsageError(f"which jobs? {verb.name} wants handles, - or a filter (--function '*' means all)")
         selection = selection.among(verb.states)
+        settings = {"rate": parse_rate(rate), **verb.settings(own)}
+        settings = {name: value for name, value in settings.items() if value is not None}
         with Connection(server) as connection:
             if dry_run:
                 tell = print_json if as_json else sampler()
-                raise typer.Exit(report(verb, change(verb, connection, selection, True, tell), "would be "))
+                settings["dry_run"] = True
+                raise typer.Exit(report(verb, change(verb, connection, selection, settings, tell), "would be "))
+            total = None
             if not yes and output.can_ask():
-                selection = confirmed(verb, connection, selection)
-            tell = print_json if as_json else print_change
-            raise typer.Exit(report(verb, change(verb, connection, selection, False, tell)))
+                selection, total = confirmed(verb, connection, selection, settings)
+            with progress(verb, total) as tell_bar:
+                tell = print_json if as_json else tell_bar
+                outcome = change(verb, connection, selection, settings, tell)
+            raise typer.Exit(report(verb, outcome))
 
+    parameters = [each for each in inspect.signature(command).parameters.values() if each.name != "own"]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = [inspect.Parameter(name, kind, **each) for name, each in verb.options.items()]
+    command.__signature__ = inspect.Signature([parameters[0], *own, *parameters[1:]])  # type: ignore[attr-defined]
     command.__name__, command.__doc__ = verb.name, verb.help
-    return takes_selection(command)
+    return takes_selection(command, verb.takes)
 
 
-def confirmed(verb: Verb, connection: Connection, selection: Selection) -> Selection:
+def parse_rate(text: Optional[str]) -> Optional[int]:
+    """Return the jobs a second that `50`, or `50/s`, means."""
+    if text is None:
+        return None
+    digits = text.removesuffix("/s")
+    if not digits.isdigit() or not 1 <= int(digits) <= 1_000_000:
+        raise UsageError(f"--rate: {text!r} is not a number of jobs a second such as 50 or 50/s")
+    return int(digits)
+
+
+def confirmed(verb: Verb, connection: Connection, selection: Selection, settings: Row) -> tuple[Selection, int]:
     """Ask before more than one job is changed. What was counted is what is changed, whatever arrives meanwhile."""
     rows: list[Row] = []
-    count = change(verb, connection, selection, True, rows.append).changed
+    count = change(verb, connection, selection, {**settings, "dry_run": True}, rows.append).changed
     if count > 1 and not typer.confirm(f"{verb.name} {count} jobs?", err=True):
         raise CommandError("nothing was changed")
     if selection.handles is not None:
-        return selection
-    return Selection([row["handle"] for row in rows], {}, None)
+        return selection, count
+    return Selection([row["handle"] for row in rows], {}, None), count
 
 
 def change(
-    verb: Verb, connection: Connection, selection: Selection, dry_run: bool, tell: Callable[[Row], None]
+    verb: Verb, connection: Connection, selection: Selection, settings: Row, tell: Callable[[Row], None]
 ) -> Outcome:
     """Send a selection to the server, tell what becomes of each job, and count."""
     outcome = Outcome()
-    for request in selection.requests(dry_run=dry_run):
+    for request in selection.requests(**settings):
         try:
             for row in connection.manage(verb.name, request):
                 if "handle" in row:  # the last one is the server's own count
@@ -135,6 +121,27 @@ def change(
                 raise
             outcome.missing = error
     return outcome
+
+
+@contextmanager
+def progress(verb: Verb, total: Optional[int]) -> Iterator[Callable[[Row], None]]:
+    """Yield what to tell of each job: its line, or for many of them on a terminal only how far it is."""
+    if total is None or total <= SHOWN or not output.to_terminal() or not sys.stderr.isatty():
+        yield print_change
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(verb.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(verb.name, total=total)
+
+        def tell(row: Row) -> None:
+            bar.advance(task)
+            if "refused" in row:
+                print_change(row)
+
+        yield tell
 
 
 def change_line(row: Row) -> str:
@@ -173,6 +180,3 @@ def report(verb: Verb, outcome: Outcome, would: str = "") -> int:
         refused = f", {outcome.refused} refused" if outcome.refused else ""
         output.say(f"{jobs} {would}{verb.done}{refused}")
     return outcome.exit_code
-
-
-cancel, retry, replay = map(make_command, (CANCEL, RETRY, REPLAY))

@@ -102,28 +102,45 @@ def select(
     until: Optional[str] = option(None, metavar="TIME", help="Submitted before then."),
     error: Optional[str] = option(None, metavar="TEXT", help="Text contained in the error or the reason."),
     unique: Optional[str] = option(None, metavar="TEXT", help="The client's unique, exactly."),
+    unique_is: Optional[str] = option(None, "--unique-is", metavar="TEXT", help="The client's unique, exactly."),
     payload_match: Optional[str] = option(None, metavar="TEXT", help="Text contained in the workload."),
+    cause: List[str] = option([], "--cause", metavar="ID", help="Cause, as failures shows it; may be repeated."),
     limit: Optional[int] = option(None, min=1, metavar="N", help="At most so many jobs."),
 ) -> Selection:
     """Return the selection that these options describe."""
     if handles and limit is not None:
         raise UsageError("--limit goes with filters; handles are already a choice")
-    texts = {"function": function, "error": error, "unique": unique, "payload_match": payload_match}
+    texts = {
+        "function": function,
+        "error": error,
+        "unique": unique_is if unique is None else unique,
+        "payload_match": payload_match,
+    }
     if "" in texts.values():
         raise UsageError("a filter is empty; leave it out, or say '*' if you mean all functions")
     filters: Row = {name: wire_text(value) for name, value in texts.items()}
     filters |= {"state": [each.value for each in state] or None, "since": moment(since), "until": moment(until)}
+    filters["cause"] = cause or None
+    now = milliseconds(datetime.now().astimezone())
+    if filters["since"] is not None and filters["since"] >= (filters["until"] or now):
+        raise UsageError("--since is not before --until, or lies ahead: no job can match")
     named = read_handles(handles) if handles else None
     return Selection(named, {name: value for name, value in filters.items() if value is not None}, limit)
 
 
-def takes_selection(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `select`; the command gets the Selection as its first argument in their place."""
-    shared = inspect.signature(select).parameters
+FILTERS = tuple(name for name in inspect.signature(select).parameters if name != "unique_is")
+
+
+def takes_selection(command: Callable[..., None], names: Sequence[str] = FILTERS) -> Callable[..., None]:
+    """Give a command options of `select`; the command gets the Selection as its first argument in their place."""
+    known = inspect.signature(select).parameters
+    shared = {name: known[name] for name in names}
+    without: dict[str, Any] = {name: [] if each.annotation == List[str] else None for name, each in known.items()}
     own = list(inspect.signature(command).parameters.values())[1:]
 
     def run(**options: Any) -> None:
-        command(select(**{name: options.pop(name) for name in shared}), **options)
+        chosen = {name: options.pop(name) for name in shared}
+        command(select(**{**without, **chosen}), **options)
 
     # Typer reads signature and annotations; both must tell the same.
     parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*shared.values(), *own)]

@@ -12,6 +12,7 @@ from .client import Connection, Row
 from .errors import CommandError, UsageError
 from .filters import Selection, read_handles, takes_selection
 from .options import JSON, SERVER, argument, option
+from .timeline import timeline
 
 # How many jobs are listed unless --limit says otherwise; with named handles there is no limit.
 LISTED = 50
@@ -74,7 +75,7 @@ def show(
     as_json: bool = JSON,
     server: str = SERVER,
 ) -> None:
-    """Show all that is known of jobs.
+    """Show all that is known of jobs, and what happened to them.
 
     With --json, --payload and --result add the bytes in base64.
 
@@ -95,7 +96,8 @@ def print_job(job: Row, wanted: list[str], as_json: bool) -> None:
     if as_json:
         output.write(json.dumps(job) + "\n")
     elif not wanted:
-        output.write(render.job_text(job, round(time.time() * 1000)) + "\n")
+        history = "".join(f"  {each}\n" for each in timeline(job))
+        output.write(f"{render.job_text(job, round(time.time() * 1000))}history\n{history}\n")
     else:
         output.write(bytes_of(job, wanted[0]))
 

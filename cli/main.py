@@ -12,13 +12,16 @@ import typer
 from gearstore import __version__
 
 from . import config, output
-from .change import cancel, replay, retry
+from .change import make_command
 from .errors import CommandError, UsageError
+from .failures import failures
 from .jobs import jobs, show
 from .options import option
 from .serve import serve
 from .status import status, workers
+from .steer import drain, pause, resume
 from .submit import submit
+from .verbs import VERBS
 from .work import WorkCommand, work
 
 INTERRUPTED = 130  # as a shell reports a command that ended by Ctrl-C
@@ -37,9 +40,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "workers": workers,
     "jobs": jobs,
     "show": show,
-    "cancel": cancel,
-    "retry": retry,
-    "replay": replay,
+    "failures": failures,
+    **{verb.name: make_command(verb) for verb in VERBS},
+    "pause": pause,
+    "resume": resume,
+    "drain": drain,
     "work": work,
 }
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {

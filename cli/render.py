@@ -19,11 +19,13 @@ NOTHING = "-"
 REASONS = {
     "fail": "its worker reported a failure",
     "exception": "its worker reported an exception",
-    "timeout": "it took longer than its worker allowed",
+    "timeout": "it took too long",
     "lost": "its worker went away",
     "interrupted": "the server ended while it ran",
     "cancelled": "an operator cancelled it",
     "retry": "an operator put it back",
+    "held": "an operator holds it",
+    "damaged": "its bytes were altered on disk",
 }
 STYLES = {"running": "green", "held": "yellow", "delayed": "cyan", "failed": "red", "cancelled": "magenta"}
 ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}

@@ -13,7 +13,7 @@ from gearstore_cli.filters import LINE_LIMIT, Selection, State, read_handles, se
 
 NOTHING: dict[str, Any] = {
     "handles": [], "function": None, "state": [], "since": None, "until": None, "error": None, "unique": None,
-    "payload_match": None, "limit": None,
+    "unique_is": None, "payload_match": None, "cause": [], "limit": None,
 }  # fmt: skip
 
 
