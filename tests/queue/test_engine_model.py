@@ -711,7 +711,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.peers.append(worker)
         for name in list(self.engine.functions):
             self.run(partial(self.engine.can_do, worker, name, 0))
-        for _ in range(30):
+        for _ in range(300):
             if not self.live():
                 break
             self.commit()
