@@ -27,6 +27,7 @@ from gearstore.server.commands import HANDLERS
 from gearstore.server.connection import Connection
 from gearstore.server.hub import Hub
 from gearstore.store import migrations
+from gearstore.store.base import Applied, Changes
 from gearstore.store.journal import Journal
 from gearstore.store.memory import MemoryStore
 from gearstore.store.sqlite import SqliteStore
@@ -131,9 +132,9 @@ class Transport:
 class Nothing(MemoryStore):
     """A store that only says yes."""
 
-    async def apply(self, changes: Any) -> dict[int, Any]:
+    async def apply(self, changes: Changes) -> Applied:
         """Store nothing."""
-        return {}
+        return Applied()
 
 
 def hot_path() -> None:

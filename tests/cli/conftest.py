@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from gearstore.protocol.packets import CAN_DO, ECHO_REQ, GRAB_JOB_UNIQ, SET_CLIE
 from gearstore_cli import main
 from gearstore_cli.client import Connection
 from tests.acceptance.servers import HOST, Running, Server, clean_environment, eventually
+from tests.server.conftest import deadline
+
+__all__ = ["deadline"]  # a fixture for all tests here
 
 COMMAND = [sys.executable, "-m", "gearstore_cli"]
 
@@ -77,6 +81,9 @@ class Cli:
                 shown += data
                 if typed and when.encode() in shown:
                     os.write(master, (typed if isinstance(typed, str) else typed()).encode())
+                    # A signal that comes just before the terminal is read is noticed with the next key.
+                    while typed == INTERRUPT and not select.select([master], [], [], 1)[0]:
+                        os.write(master, INTERRUPT.encode())
                     typed = ""
             return Result(process.wait(30), shown.replace(b"\r\n", b"\n"), b"")
         finally:
@@ -99,6 +106,9 @@ def run_here(arguments: Sequence[str], given: bytes = b"", environment: dict[str
         stdout.flush()
         stderr.flush()
         return Result(code, output.getvalue(), errors.getvalue())
+
+
+INTERRUPT = "\x03"  # Ctrl-C
 
 
 def take_terminal() -> None:
