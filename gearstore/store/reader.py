@@ -47,6 +47,7 @@ class Reader:
         self.path: str | None = str(Path(path).resolve())
         self._file = str(self.path)
         self._uri = f"{Path(self._file).as_uri()}?mode=ro"
+        self._first = "PRAGMA query_only = ON"  # the first statement of the connection
         self._connection: aiosqlite.Connection | None = None
         self._reading = asyncio.Lock()
 
@@ -55,6 +56,7 @@ class Reader:
             try:
                 if self._connection is None:
                     self._connection = await aiosqlite.connect(self._uri, uri=True)
+                    await self._connection.execute(self._first)
                 return list(await self._connection.execute_fetchall(sql, parameters))
             except sqlite3.Error as error:
                 raise translated(self._file, error) from error
