@@ -12,6 +12,7 @@ import typer
 from gearstore import __version__
 
 from . import config, output
+from .backup import backup
 from .change import make_command
 from .errors import CommandError, UsageError
 from .failures import failures
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "resume": resume,
     "drain": drain,
     "work": work,
+    "backup": backup,
 }
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "config": (
@@ -103,7 +105,7 @@ def run() -> int:
         if str(error):
             output.say(str(error))
         return error.exit_code
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:
         # Typer's own usage errors: their class has moved between its versions, what they can do hasn't.

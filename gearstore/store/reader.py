@@ -204,8 +204,8 @@ def conditions_of(wanted: Filter) -> tuple[list[str], list[Any]]:
     return conditions, parameters
 
 
-def translated(file: str, error: sqlite3.Error) -> StoreError:
-    """Return what an error of SQLite means to us."""
+def translated(file: str, error: sqlite3.Error, consequence: str = "") -> StoreError:
+    """Return what an error of SQLite means to us, and what follows from it if it doesn't pass."""
     code = getattr(error, "sqlite_errorcode", 0)
     primary = code & 0xFF
     if primary in TRANSIENT:
@@ -213,4 +213,4 @@ def translated(file: str, error: sqlite3.Error) -> StoreError:
     if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreUnusable(f"{file} is not a database or is damaged ({error}): restore it from a backup")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return StoreError(f"{file}: {error} ({name}); the server stops, what was acknowledged is stored")
+    return StoreError(f"{file}: {error} ({name}){consequence}")

@@ -29,6 +29,7 @@ from gearstore.store.thread import Worker
 Result = TypeVar("Result")
 
 BUSY_TIMEOUT_MS = 5000  # milliseconds that another program may hold the write lock
+STOPS = "; the server stops, what was acknowledged is stored"
 LOG_SIZE = 8 << 20  # bytes; SQLite checkpoints at 1000 pages, which are 8 MB
 LARGEST_STATEMENT = 128  # rows
 
@@ -229,7 +230,7 @@ class SqliteStore(Reader):
             # SQLite rolls back by itself on some errors; only `in_transaction` knows.
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            raise translated(self._file, error) from error
+            raise translated(self._file, error, STOPS) from error
 
     def _statements(self, changes: Changes) -> Applied:
         writer = self._writer
