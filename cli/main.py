@@ -14,6 +14,7 @@ from gearstore import __version__
 from . import config, output
 from .backup import backup
 from .change import make_command
+from .check import check
 from .errors import CommandError, UsageError
 from .failures import failures
 from .jobs import jobs, show
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "drain": drain,
     "work": work,
     "backup": backup,
+    "check": check,
 }
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "config": (

@@ -15,7 +15,7 @@ from gearstore.store.base import Filter
 from gearstore.store.sqlite import SqliteStore
 from tests.store.conformance import PREFIX, Writer
 
-JOBS = 600
+JOBS = 900
 WORKLOAD = b"w" * 10_000
 
 
