@@ -23,6 +23,7 @@ from .serve import serve
 from .status import status, workers
 from .steer import drain, pause, resume
 from .submit import submit
+from .transfer import export, import_
 from .verbs import VERBS
 from .work import WorkCommand, work
 
@@ -50,6 +51,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "work": work,
     "backup": backup,
     "check": check,
+    "export": export,
+    "import": import_,
 }
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "config": (

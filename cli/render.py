@@ -255,5 +255,6 @@ FACTS: dict[str, Callable[[Row, int], str]] = {
     "error": error_words,
     "workload": workload_words,
     "result": result_words,
+    "imported": lambda job, now: f"from {escaped(job['origin'])}" if job.get("origin") else "",
     "replay of": lambda job, now: escaped(job["replay_of"] or ""),
 }

@@ -87,6 +87,7 @@ class Shelf:
         recovered = await store.open(b"", 0, config.window)
         hub.engine.prefixes = recovered.prefixes
         hub.engine.next_id = hub.engine.ids_until = recovered.next_id
+        hub.engine.paused_at, hub.engine.paused_until = recovered.paused
         recover(hub.engine, recovered.functions, recovered.counts)
         try:
             await hub.fill()

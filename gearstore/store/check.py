@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from gearstore.queue.job import DELAYED, ENDED, LIVE, MAX_FUNCTION, QUEUED, JobState, coalescing_key
+from gearstore.queue.job import DELAYED, ENDED, FAILED, LIVE, MAX_FUNCTION, QUEUED, JobState, coalescing_key
 from gearstore.queue.names import handle_of
 from gearstore.store.base import checksum, unique_hash
 
@@ -67,6 +67,11 @@ JOB_RULES = {
         "the hash of its unique is missing: a job with the same unique would not join it",
     ),
     "copy": JobRule("replay_of < 0 OR replay_of >= id", "it calls itself a copy of a job that came later"),
+    "original": JobRule("replayed_as <> 0 AND replayed_as <= id", "it names a copy that came before it"),
+    "cause": JobRule(
+        f"cause <> 0 AND (state <> {FAILED:d} OR cause NOT IN (SELECT id FROM causes))",
+        "the cause of its failure is not there, or it has not failed",
+    ),
 }
 
 # Each a query of its own: the number of a job or NULL, then what its sentence names.
@@ -83,11 +88,27 @@ QUERIES: dict[str, tuple[str, str]] = {
     ),
     "counts": (
         "SELECT NULL, coalesce(a.function_id, b.function_id), coalesce(a.state, b.state), "
-        "coalesce(a.priority, b.priority), coalesce(b.jobs, 0), coalesce(a.jobs, 0) FROM "
-        "(SELECT function_id, state, priority, count(*) AS jobs FROM jobs GROUP BY 1, 2, 3) AS a FULL JOIN "
-        "(SELECT * FROM counts WHERE jobs <> 0) AS b USING (function_id, state, priority) "
-        "WHERE a.jobs IS NOT b.jobs",
-        "function number {}, state {}, priority {}: {} jobs are counted and {} are there",
+        "coalesce(a.priority, b.priority), coalesce(b.jobs, 0), coalesce(b.bytes, 0), "
+        "coalesce(a.jobs, 0), coalesce(a.bytes, 0) FROM "
+        "(SELECT function_id, state, priority, count(*) AS jobs, sum(length(workload) + length(result)) AS bytes "
+        "FROM jobs GROUP BY 1, 2, 3) AS a FULL JOIN "
+        "(SELECT * FROM counts WHERE jobs <> 0 OR bytes <> 0) AS b USING (function_id, state, priority) "
+        "WHERE a.jobs IS NOT b.jobs OR a.bytes IS NOT b.bytes",
+        "function number {}, state {}, priority {}: {} jobs of {} bytes are counted, {} of {} bytes are there",
+    ),
+    "event": (
+        "SELECT job_id, id FROM events WHERE job_id NOT IN (SELECT id FROM jobs)",
+        "event number {} happened to it, and it is not there",
+    ),
+    "steering": (
+        "SELECT NULL, id FROM functions WHERE paused_at < 0 OR paused_until < 0 "
+        "OR (paused_until > 0 AND paused_at = 0) OR min(max_high, max_normal, max_low) < -1",
+        "the pause or the limits of function number {} make no sense",
+    ),
+    "import": (
+        "SELECT NULL, job_id FROM imported WHERE job_id < 1 "
+        "OR job_id >= (SELECT value FROM meta WHERE name = 'next_id')",
+        "number {} is noted as imported and was never given out",
     ),
     "counted function": (
         "SELECT NULL, function_id FROM counts WHERE jobs <> 0 AND function_id NOT IN (SELECT id FROM functions)",
@@ -98,7 +119,8 @@ QUERIES: dict[str, tuple[str, str]] = {
         "the name of function number {} is {} bytes long",
     ),
     "meta": (
-        "SELECT NULL, column1 FROM (VALUES ('next_id'), ('clean')) WHERE column1 NOT IN (SELECT name FROM meta)",
+        "SELECT NULL, column1 FROM (VALUES ('next_id'), ('clean'), ('paused_at'), "
+        "('paused_until')) WHERE column1 NOT IN (SELECT name FROM meta)",
         "{} is missing in meta",
     ),
     "prefix": (

@@ -126,6 +126,15 @@ class Reader:
         """See `Store`."""
         return [id for (id,) in await self._rows("SELECT id FROM causes WHERE id BETWEEN ? AND ?", (low, high))]
 
+    async def imported(self, keys: Sequence[int]) -> dict[int, int]:
+        """See `Store`."""
+        return dict(await self._rows(f"SELECT key, job_id FROM imported WHERE key IN ({_listed(keys)})", ()))
+
+    async def origin(self, id: int) -> bytes:
+        """See `Store`."""
+        rows = await self._rows("SELECT origin FROM imported WHERE job_id = ? ORDER BY key LIMIT 1", (id,))
+        return bytes(rows[0][0]) if rows else b""
+
 
 def refuse_newer(file: str, connection: sqlite3.Connection) -> int:
     """Return the number of the schema, 0 for a new file; raise StoreUnusable if this program doesn't know it."""

@@ -244,6 +244,8 @@ class SqliteStore(Reader):
             changes.changed = [row for row in changes.changed if row[0] in new]
             applied.found = self._look_up(changes)
             _leave_out(changes, applied.found)
+        if changes.imported:
+            self._write_imported(changes.imported, applied.found)
         self._write(NEW, changes.new)
         self._write(CHANGED, changes.changed)
         self._write(EVENT, changes.events)
@@ -271,6 +273,11 @@ class SqliteStore(Reader):
                 writer.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
         if changes.next_id:
             writer.execute("UPDATE meta SET value = ? WHERE name = 'next_id'", (changes.next_id,))
+
+    def _write_imported(self, imported: list[tuple[int, int, bytes]], found: dict[int, Record]) -> None:
+        """Write where jobs come from; those that joined a job on disk stand for that one."""
+        rows = [(key, found[id].id if id in found else id, origin) for key, id, origin in imported]
+        self._writer.executemany("INSERT OR IGNORE INTO imported (key, job_id, origin) VALUES (?, ?, ?)", rows)
 
     def _prune(self, changes: Changes) -> dict[Key, int]:
         """Forget the jobs that have ended, with their events; return how many of which kind."""

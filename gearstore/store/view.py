@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from gearstore.errors import StoreError, StoreUnusable
-from gearstore.queue.record import Record
-from gearstore.store.base import Changes, Recovered
+from gearstore.store.base import Applied, Changes, Holds, Recovered, never
 from gearstore.store.files import View
 from gearstore.store.migrations import available
 from gearstore.store.reader import Reader, recovered, refuse_newer, translated
@@ -55,12 +54,12 @@ class ViewStore(Reader):
         self.view = View(path)
         self._uri, self._first = self.view.uri, self.view.first
 
-    async def open(self, prefix: bytes, max_interruptions: int, window: int) -> Recovered:
+    async def open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds = never) -> Recovered:
         """See `Store`; what ran at the end is left running."""
         with snapshot(self._file) as (connection, _):
             return recovered(connection)
 
-    async def apply(self, changes: Changes) -> dict[int, Record]:
+    async def apply(self, changes: Changes) -> Applied:
         """Refuse."""
         raise StoreError(f"{self._file} is only read")
 

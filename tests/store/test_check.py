@@ -30,9 +30,18 @@ FAULTS = {
     "hash": ("UPDATE jobs SET unique_hash = unique_hash + 1 WHERE id = 3", 3),
     "unhashed": ("UPDATE jobs SET unique_hash = NULL WHERE id = 3", 3),
     "copy": ("UPDATE jobs SET replay_of = 5 WHERE id = 4", 4),
+    "original": ("UPDATE jobs SET replayed_as = 3 WHERE id = 4", 4),
+    "cause": ("UPDATE jobs SET cause = 77 WHERE id = 4", 4),
     "place": ("UPDATE jobs SET position = 1 WHERE id = 2", 2),
     "unique": ("UPDATE jobs SET \"unique\" = x'75', checksum = ? WHERE id = 2", 3),
     "counts": ("UPDATE counts SET jobs = jobs + 1 WHERE state = 0", 0),
+    "event": (
+        "INSERT INTO events (job_id, at, kind, started_at, worker, detail, next_at) "
+        "VALUES (99, 1, x'', 0, x'', x'', 0)",
+        99,
+    ),
+    "steering": ("UPDATE functions SET paused_until = 5", 0),
+    "import": ("INSERT INTO imported (key, job_id, origin) VALUES (1, 5000, x'')", 0),
     "counted function": ("INSERT INTO counts (function_id, state, priority, jobs) VALUES (99, 0, 0, 1)", 0),
     "function name": ("UPDATE functions SET name = zeroblob(513)", 0),
     "meta": ("DELETE FROM meta WHERE name = 'clean'", 0),
@@ -124,4 +133,11 @@ def test_all_counts_are_missing(path: Path) -> None:
         other.commit()
     found = findings(path)
     assert {finding.rule for finding in found} == {"counts"}
-    assert f"state {QUEUED:d}, priority 1: 0 jobs are counted and 2 are there" in found[0].sentence
+    assert f"state {QUEUED:d}, priority 1: 0 jobs of 0 bytes are counted, 2 of 6 bytes are there" in found[0].sentence
+
+
+def test_bytes_are_counted(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("UPDATE counts SET bytes = bytes + 1 WHERE state = 0")
+        other.commit()
+    assert [finding.rule for finding in findings(path)] == ["counts"]
