@@ -16,7 +16,7 @@ from . import output
 from .database import DB, database_of, storing
 from .options import JSON, SERVER, argument, option
 from .progress import bar
-from .render import size_words
+from .render import amount, size_words
 
 
 @contextmanager
@@ -59,4 +59,4 @@ def backup(
     if as_json:
         output.write(json.dumps({"file": str(file), "size": made.size, "jobs": made.jobs}) + "\n")
     else:
-        output.say(f"{file}: {made.jobs} jobs, {size_words(made.size)}")
+        output.say(f"{file}: {amount(made.jobs, 'job')}, {size_words(made.size)}")

@@ -55,7 +55,7 @@ def database_of(server: str, db: Optional[Path]) -> Path:
         return existing(db)
     address_of(server)
     with Connection(server) as connection:
-        hello = next(connection.manage("hello"))
+        (hello,) = connection.manage("hello")
     if hello["database"] is None:
         raise Refused(f"the server at {server} keeps its jobs in memory only")
     path = Path(hello["database"])

@@ -14,9 +14,10 @@ from gearstore import __version__
 from . import config, output
 from .backup import backup
 from .change import make_command
-from .check import check
+from .doctor import doctor
 from .errors import CommandError, UsageError
 from .failures import failures
+from .integrity import check
 from .jobs import jobs, show
 from .options import option
 from .serve import serve
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "work": work,
     "backup": backup,
     "check": check,
+    "doctor": doctor,
     "export": export,
     "import": import_,
 }

@@ -223,6 +223,11 @@ def error_words(job: Row, now: int) -> str:
     return f"\n{'':12}".join(map(escaped, (job["error"] or "").splitlines()))
 
 
+def amount(number: int, word: str) -> str:
+    """Return a number of things."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def size_words(size: int | None) -> str:
     """Return a number of bytes."""
     return "empty" if not size else "1 byte" if size == 1 else f"{size} bytes"

@@ -16,6 +16,7 @@ from .errors import CommandError, Refused, UsageError
 from .filters import LINE_LIMIT, Selection, takes_selection
 from .options import JSON, SERVER, argument, option
 from .progress import bar
+from .render import amount
 
 MOST = 500  # jobs of one request
 PIECE = LINE_LIMIT // 6  # characters of a job's JSON in one line, where a blank takes six
@@ -40,7 +41,7 @@ def export(selection: Selection, db: Optional[Path] = DB, server: str = SERVER) 
                     report(count, 0)
     if not count:
         raise CommandError("no job matches")
-    output.say(f"{count} jobs exported")
+    output.say(f"{amount(count, 'job')} exported")
 
 
 class Item(NamedTuple):
@@ -122,7 +123,7 @@ def import_(
 def tell(outcome: Outcome, dry_run: bool, as_json: bool) -> None:
     """Sum up; raise the exit code."""
     counts = outcome.counts
-    words = [f"{counts['imported']} jobs {'would be ' if dry_run else ''}imported"]
+    words = [f"{amount(counts['imported'], 'job')} {'would be ' if dry_run else ''}imported"]
     words += [
         f"{counts[word]} {text}"
         for word, text in (("joined", "joined others"), ("known", "known before"))

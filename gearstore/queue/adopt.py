@@ -29,6 +29,7 @@ class Foreign(NamedTuple):
     started_at: int = 0
     ended_at: int = 0
     worker: bytes = b""
+    client: bytes = b""
     reason: bytes = b""
     error: bytes = b""
     result: bytes = b""
@@ -36,7 +37,18 @@ class Foreign(NamedTuple):
     events: tuple[tuple[int, bytes, int, bytes, bytes, int], ...] = ()  # as `Event` without its first field
 
 
-KEPT = ("attempts", "interruptions", "created_at", "started_at", "ended_at", "reason", "error", "result", "result_size")
+KEPT = (
+    "attempts",
+    "interruptions",
+    "created_at",
+    "client",
+    "started_at",
+    "ended_at",
+    "reason",
+    "error",
+    "result",
+    "result_size",
+)
 
 
 def adopt(engine: Engine, foreign: Foreign) -> tuple[Job, bool]:

@@ -47,7 +47,7 @@ def test_without_a_server(tmp_path: Path) -> None:
     target = tmp_path / "backup.db"
     result = run_here(["backup", str(target), "--db", str(server.db)])
     assert (result.code, result.output) == (0, "")
-    assert result.errors.startswith(f"gearstore: {target}: 1 jobs, ")
+    assert result.errors.startswith(f"gearstore: {target}: 1 job, ")
     assert handles("--db", str(target)) == {handle}
     again = run_here(["backup", str(target), "--db", str(server.db)])
     assert again.code == 4

@@ -15,7 +15,7 @@ from tests.cli.conftest import Cli, Worker, run_here
 
 BYTES = bytes(range(256))
 KEPT = ("function", "unique", "workload", "priority", "state", "attempts", "created_at", "run_at", "started_at",
-        "ended_at", "reason", "error", "result", "result_size", "reducer", "worker", "background", "cause",
+        "ended_at", "reason", "error", "result", "result_size", "reducer", "worker", "background", "cause", "client",
         "events")  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def test_lines_that_are_no_jobs(gearstore: Cli, tmp_path: Path, function: str) -
     rejects = tmp_path / "rejects"
     result = gearstore("import", "-", "--rejects", str(rejects), given="\n".join(lines).encode())
     assert result.code == 4
-    assert "1 jobs imported, 8 set aside" in result.errors
+    assert "1 job imported, 8 set aside" in result.errors
     aside = {row["line"]: row["reason"] for row in map(json.loads, rejects.read_text().splitlines())}
     assert set(aside) == {1, 2, 3, 4, 5, 6, 7, 8}
     assert "not JSON" in aside[1]

@@ -246,7 +246,7 @@ FIELDS: dict[str, Read] = {
     "result": encoded,
     "priority": word(Priority, "normal"),
     "state": word(JobState, "queued"),
-    **dict.fromkeys(("reducer", "worker", "reason", "error"), octets),
+    **dict.fromkeys(("reducer", "worker", "client", "reason", "error"), octets),
     **dict.fromkeys(("run_at", "attempts", "interruptions", "created_at", "started_at", "ended_at"), number),
     "result_size": number,
     "events": happened,

@@ -12,7 +12,7 @@ from .client import text_of
 from .database import DB, database_of, storing
 from .errors import CommandError
 from .options import JSON, SERVER
-from .render import escaped
+from .render import amount, escaped
 
 
 def check(as_json: bool = JSON, db: Optional[Path] = DB, server: str = SERVER) -> None:
@@ -46,7 +46,7 @@ def check(as_json: bool = JSON, db: Optional[Path] = DB, server: str = SERVER) -
         raise CommandError(
             f"{source} has faults: {count} lines above; restore a backup, or ask before you go on with it"
         )
-    output.say(f"{source} is sound: {jobs} jobs")
+    output.say(f"{source} is sound: {amount(jobs, 'job')}")
 
 
 @contextmanager
