@@ -91,6 +91,7 @@ class SqliteStore(Reader):
 
     def _open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds) -> Recovered:
         self._lock = files.Lock(self._file)
+        mask = os.umask(0o027)  # what clients send is not for everybody on this machine
         try:
             log_missing = files.inspect(self._file)
             self._writer = sqlite3.connect(
@@ -98,7 +99,10 @@ class SqliteStore(Reader):
             )
             try:
                 self._prepare(log_missing)
-                return recover(self._writer, prefix, max_interruptions, window, holds)
+                recovered = recover(self._writer, prefix, max_interruptions, window, holds)
+                # That the file is in use has to stand in it: a log that is lost takes along what it says of itself.
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                return recovered
             except BaseException:
                 self._writer.close()
                 raise
@@ -108,6 +112,8 @@ class SqliteStore(Reader):
         except BaseException:
             self._lock.release()
             raise
+        finally:
+            os.umask(mask)
 
     def _prepare(self, log_missing: bool) -> None:
         """Check that the file is ours and whole, bring it up to date, and set how it is written."""
