@@ -47,6 +47,17 @@ def test_status_of_a_killed_server(killed: Path) -> None:
     assert rows[0]["oldest_at"]
 
 
+def test_failures_and_a_backup(gearstore: Cli, function: str, tmp_path: Path) -> None:
+    line = json.dumps({"handle": "H:x:1", "function": function, "state": "failed", "reason": "fail", "error": "at 7"})
+    gearstore("import", "-", given=line.encode())
+    gearstore("backup", str(tmp_path / "backup.db"))
+    result = run_here(["failures", "--db", str(tmp_path / "backup.db"), "--function", function, "--json"])
+    (cause,) = [json.loads(each) for each in result.lines]
+    assert (cause["text"], cause["jobs"]) == ("at #", 1)
+    found = run_here(["jobs", "--db", str(tmp_path / "backup.db"), "--cause", cause["cause"]])
+    assert [each.split("\t")[1:3] for each in found.lines] == [[function, "failed"]]
+
+
 def test_the_file_of_a_server_that_runs(gearstore: Cli, function: str) -> None:
     (handle,) = gearstore.printed("submit", function, "w")
     result = gearstore("jobs", "--db", str(gearstore.server.db), "--function", function)
