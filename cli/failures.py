@@ -2,10 +2,12 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Optional
 
 from . import output, render
 from .client import Connection, Row
+from .database import DB, answering
 from .errors import CommandError
 from .filters import wire_text
 from .options import JSON, SERVER, option
@@ -35,6 +37,7 @@ LINES = tuple(column._replace(cell=render.moment) if column.key.endswith("_at") 
 def failures(
     function: Optional[str] = option(None, "--function", "-f", metavar="GLOB", help="Function, with * ? [...]."),
     as_json: bool = JSON,
+    db: Optional[Path] = DB,
     server: str = SERVER,
 ) -> None:
     """Show why jobs failed: alike errors, but for numbers and ids, are one cause.
@@ -45,7 +48,7 @@ def failures(
     Example: gearstore failures --function 'mail*'
     """
     request: Row = {} if function is None else {"function": wire_text(function)}
-    with Connection(server) as connection:
+    with answering(server, db) as address, Connection(address) as connection:
         rows = list(connection.manage("failures", request))
     if not rows:
         raise CommandError("no job has failed")

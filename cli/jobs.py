@@ -5,10 +5,12 @@ import json
 import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import List
+from pathlib import Path
+from typing import List, Optional
 
 from . import output, render
 from .client import Connection, Row
+from .database import DB, answering
 from .errors import CommandError, UsageError
 from .filters import Selection, read_handles, takes_selection
 from .options import JSON, SERVER, argument, option
@@ -31,6 +33,7 @@ def jobs(
     selection: Selection,
     oldest: bool = option(False, "--oldest", help="Oldest first; else newest first."),
     as_json: bool = JSON,
+    db: Optional[Path] = DB,
     server: str = SERVER,
 ) -> None:
     """List jobs, the newest 50 unless told otherwise.
@@ -43,7 +46,7 @@ def jobs(
     limit = selection.limit or (LISTED if selection.handles is None else None)
     # One more than wanted tells whether there are more.
     asked = Selection(selection.handles, selection.filters, None if limit is None else limit + 1)
-    with Connection(server) as connection:
+    with answering(server, db) as address, Connection(address) as connection:
         found = find(connection, asked, "oldest" if oldest else "newest")
         count = print_jobs(islice(found, limit), as_json)
         more = next(found, None) is not None
@@ -73,6 +76,7 @@ def show(
     payload: bool = option(False, "--payload", "--workload", help="Print the workload of one job, as it is."),
     result: bool = option(False, "--result", help="Print the result of one job, as it is."),
     as_json: bool = JSON,
+    db: Optional[Path] = DB,
     server: str = SERVER,
 ) -> None:
     """Show all that is known of jobs, and what happened to them.
@@ -85,7 +89,7 @@ def show(
     wanted = [name for name, on in (("workload", payload), ("result", result)) if on]
     if wanted and not as_json and (len(wanted) > 1 or len(selection.handles or []) != 1):
         raise UsageError("--payload and --result print the bytes of one job; name one handle and one of the two")
-    with Connection(server) as connection:
+    with answering(server, db) as address, Connection(address) as connection:
         for request in selection.requests(workload=payload, result=result):
             for row in connection.manage("show", request):
                 print_job(row, wanted, as_json)

@@ -12,15 +12,19 @@ import typer
 from gearstore import __version__
 
 from . import config, output
+from .backup import backup
 from .change import make_command
+from .doctor import doctor
 from .errors import CommandError, UsageError
 from .failures import failures
+from .integrity import check
 from .jobs import jobs, show
 from .options import option
 from .serve import serve
 from .status import status, workers
 from .steer import drain, pause, resume
 from .submit import submit
+from .transfer import export, import_
 from .verbs import VERBS
 from .work import WorkCommand, work
 
@@ -46,6 +50,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "resume": resume,
     "drain": drain,
     "work": work,
+    "backup": backup,
+    "check": check,
+    "doctor": doctor,
+    "export": export,
+    "import": import_,
 }
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "config": (
@@ -103,7 +112,7 @@ def run() -> int:
         if str(error):
             output.say(str(error))
         return error.exit_code
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:
         # Typer's own usage errors: their class has moved between its versions, what they can do hasn't.

@@ -223,6 +223,11 @@ def error_words(job: Row, now: int) -> str:
     return f"\n{'':12}".join(map(escaped, (job["error"] or "").splitlines()))
 
 
+def amount(number: int, word: str) -> str:
+    """Return a number of things."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def size_words(size: int | None) -> str:
     """Return a number of bytes."""
     return "empty" if not size else "1 byte" if size == 1 else f"{size} bytes"
@@ -255,5 +260,6 @@ FACTS: dict[str, Callable[[Row, int], str]] = {
     "error": error_words,
     "workload": workload_words,
     "result": result_words,
+    "imported": lambda job, now: f"from {escaped(job['origin'])}" if job.get("origin") else "",
     "replay of": lambda job, now: escaped(job["replay_of"] or ""),
 }

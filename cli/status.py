@@ -6,10 +6,12 @@ Both work with a plain gearmand as well, with the columns that its text protocol
 import json
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from . import output, render
 from .client import Connection, Row, text_of
+from .database import DB, answering
 from .errors import NotGearstore, Unreachable, UsageError
 from .options import JSON, SERVER, argument, option
 
@@ -87,6 +89,7 @@ def status(
     watch: bool = option(False, "--watch", "-w", help="Go on until Ctrl-C, every SECONDS."),
     seconds: Optional[float] = argument(None, min=0.1, help="Pause for --watch (default: 2)."),
     as_json: bool = JSON,
+    db: Optional[Path] = DB,
     server: str = SERVER,
 ) -> None:
     """Show how many jobs each function has, and how many workers.
@@ -97,14 +100,17 @@ def status(
     """
     if seconds is not None and not watch:
         raise UsageError("SECONDS goes with --watch")
+    if watch and db is not None:
+        raise UsageError("--watch goes with a server, not with --db")
     seconds = seconds or 2.0
     try:
-        if watch and output.to_terminal() and not as_json:
-            watch_table(STATUS, server, seconds)
-        print_report(STATUS, server, as_json)
-        while watch:
-            time.sleep(seconds)
-            print_report(STATUS, server, as_json)
+        with answering(server, db) as address:
+            if watch and output.to_terminal() and not as_json:
+                watch_table(STATUS, address, seconds)
+            print_report(STATUS, address, as_json)
+            while watch:
+                time.sleep(seconds)
+                print_report(STATUS, address, as_json)
     except KeyboardInterrupt:
         if not watch:
             raise

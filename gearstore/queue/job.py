@@ -147,6 +147,7 @@ class Job:
     replay_of: int = 0
     client: bytes = b""  # address of the one who submitted it
     cause: int = 0  # why it is failed, see causes.py; 0 for none
+    adopted: bool = False  # came from another queue
 
     key: bytes = b""  # what coalescing compares, b"" for never; see coalescing_key
     worker: Peer | None = None

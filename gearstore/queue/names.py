@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gearstore.errors import QueueError
 from gearstore.queue.functions import Function
 from gearstore.queue.job import HELD, MAX_FUNCTION
@@ -38,10 +40,7 @@ class Names:
 
     def handle(self, id: int) -> bytes:
         """Return the handle of a job number; it never changes, even if the host's name does."""
-        prefix = self.prefixes[-1][1]
-        if id < self.prefixes[-1][0]:
-            prefix = next(text for first, text in reversed(self.prefixes) if first <= id)
-        return b"%s%012d" % (prefix, id)
+        return handle_of(self.prefixes, id)
 
     def number(self, handle: bytes) -> int | None:
         """Return the job number of a handle, None if it can't be one of ours."""
@@ -65,3 +64,11 @@ class Names:
             return False
         function.listed = False  # its history stays
         return True
+
+
+def handle_of(prefixes: Sequence[tuple[int, bytes]], id: int) -> bytes:
+    """Return the handle of a job number, by the prefixes and the numbers from which on they are used."""
+    prefix = prefixes[-1][1]
+    if id < prefixes[-1][0]:
+        prefix = next((text for first, text in reversed(prefixes) if first <= id), prefixes[0][1])
+    return b"%s%012d" % (prefix, id)

@@ -72,6 +72,8 @@ class Hub:
         self.max_connections = 1 << 30
         self.started_at = int(time.time() * 1000)
         self.closing = False
+        self.importing = asyncio.Lock()
+        self.pieces: dict[Connection, list[str]] = {}  # of what is too long for one line
         self.on_idle: asyncio.Event = asyncio.Event()  # set while no job runs
         self.history = asyncio.Lock()  # held from finding ended jobs until what is done to them is durable
         self._readable: list[Connection] = []
@@ -111,6 +113,7 @@ class Hub:
     def leave(self, connection: Connection) -> None:
         """Let a connection go."""
         self.connections.pop(connection, None)
+        self.pieces.pop(connection, None)
         if not self.closing:
             self.set_time()
             self.engine.disconnect(connection.peer)

@@ -75,6 +75,7 @@ class Changes:
     replayed: list[tuple[int, int]] = field(default_factory=list)  # (copy, original); the event is among the others
     steering: list[Steering] = field(default_factory=list)
     paused: tuple[int, int] | None = None  # all functions: since when, until when
+    imported: list[tuple[int, int, bytes]] = field(default_factory=list)  # key, job, what it was called
     pruned: list[int] = field(default_factory=list)  # ended jobs to be forgotten, with their events
     next_id: int = 0  # reserve all numbers below it, 0: as before
 
@@ -164,6 +165,12 @@ class Store(Protocol):
 
     async def causes(self, low: int, high: int) -> list[int]:
         """Return the causes in a range of ids, both ends included."""
+
+    async def imported(self, keys: Sequence[int]) -> dict[int, int]:
+        """Return what has been imported before of these: job numbers by key."""
+
+    async def origin(self, id: int) -> bytes:
+        """Return what a job was called where it was imported from, b"" if it wasn't."""
 
     async def forget_numbers(self, next_id: int) -> None:
         """At an orderly end: give back the numbers that were reserved and not used."""

@@ -1,4 +1,5 @@
-"""What is checked about the database's files before SQLite opens them, and the lock that keeps a second server out.
+"""What is checked about the database's files before SQLite opens them, the lock that keeps a second server out, and how
+those who never write look at them.
 
 SQLite itself takes an emptied file, a missing log or one with a broken header for "new" and says nothing.
 """
@@ -7,12 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from gearstore.errors import StoreBusy, StoreUnusable
 
 APPLICATION_ID = 0x67737472  # "gstr"
 SQLITE_MAGIC = b"SQLite format 3\0"
+LOOK = 0.1  # seconds; longer than somebody who looks whether there is an owner holds the lock
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
@@ -29,19 +33,84 @@ class Lock:
             raise StoreUnusable(
                 f"cannot write to {directory} ({reason}): give this user the right to, or choose another file with --db"
             ) from None
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            digits = os.read(self._fd, 20).strip()
-            os.close(self._fd)
-            owner = f"process {int(digits)}" if digits.isdigit() else "another process"
-            raise StoreBusy(f"{path} is in use by {owner}: stop that server or choose another file with --db") from None
+        if not _take(self._fd, fcntl.LOCK_EX):
+            time.sleep(LOOK)  # perhaps somebody only looks whether there is an owner
+            if not _take(self._fd, fcntl.LOCK_EX):
+                owner = _owner_in(self._fd)
+                os.close(self._fd)
+                raise StoreBusy(f"{path} is in use by {owner}: stop that server or choose another file with --db")
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
         """Let another server have the database."""
         os.close(self._fd)
+
+
+def _take(fd: int, kind: int) -> bool:
+    """Whether the lock was to be had."""
+    with suppress(OSError):
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _owner_in(fd: int) -> str:
+    digits = os.pread(fd, 20, 0).strip()
+    return f"process {int(digits)}" if digits.isdigit() else "another process"
+
+
+def owner_of(path: str) -> str:
+    """Return which process serves the database, an empty text if none does."""
+    try:
+        fd = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return "" if _take(fd, fcntl.LOCK_SH) else _owner_in(fd)
+    finally:
+        os.close(fd)
+
+
+class View:
+    """A database as it looks to those who never write: neither to it nor to its log, and no file is made beside it.
+
+    The file of a server that runs is read as SQLite means it to be. Without one nobody else is asked: SQLite would want
+    to write to its shared memory, which a medium may not allow and nobody may own. (With a log that means exclusive
+    locking without locks, which keeps the index of the log in memory; without one, a file that cannot change.) So if
+    a server starts meanwhile, what was read is worth nothing, and `verify` says so.
+
+    Raises StoreUnusable for what is not a whole database of ours.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.file = str(Path(path).resolve())
+        if not Path(self.file).exists():
+            raise StoreUnusable(f"{path} is not there: name the database file of a server, or a backup")
+        self.owner = owner_of(self.file)
+        self._before = self._stamp()
+        inspect(self.file, writable=False)
+        has_log = bool(self._before[1] and self._before[1][1])
+        flags = "" if self.owner else "&vfs=unix-none" if has_log else "&immutable=1"
+        self.uri = f"{Path(self.file).as_uri()}?mode=ro{flags}"
+        self.first = "PRAGMA locking_mode = EXCLUSIVE" if has_log and not self.owner else "PRAGMA query_only = ON"
+
+    def verify(self) -> None:
+        """Raise StoreUnusable if somebody has written to a file that nobody owned."""
+        if not self.owner and self._stamp() != self._before:
+            raise StoreUnusable(f"{self.file} changed while it was read, perhaps a server has started: try again")
+
+    def _stamp(self) -> list[tuple[int, int, int] | None]:
+        """Return what tells a file from another, or from its later self: of the database and of its log."""
+        found: list[tuple[int, int, int] | None] = []
+        for name in (self.file, f"{self.file}-wal"):
+            try:
+                status = os.stat(name)
+            except OSError:
+                found.append(None)
+            else:
+                found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        return found
 
 
 def inspect(path: str, writable: bool = True) -> bool:

@@ -38,8 +38,8 @@ class Waiter(Protocol):
 class Batch:
     """The changes of one transaction, and who waits for it."""
 
-    __slots__ = ("carried", "done", "events", "jobs", "look_ups", "paused", "pruned", "refused", "size", "steered",
-                 "waiters")  # fmt: skip
+    __slots__ = ("carried", "done", "events", "imported", "jobs", "look_ups", "paused", "pruned", "refused", "size",
+                 "steered", "waiters")  # fmt: skip
 
     def __init__(self) -> None:
         self.jobs: dict[int, Job] = {}
@@ -49,6 +49,7 @@ class Batch:
         self.paused: tuple[int, int] | None = None  # all functions: since when, until when
         self.pruned: list[int] = []  # ended jobs to be forgotten
         self.waiters: dict[Waiter, None] = {}
+        self.imported: dict[int, tuple[Job, bytes]] = {}  # by key: a job of another queue, what it was called there
         self.carried: list[Batch] = []  # batches that the disk refused: their completions are in this one
         self.size = 0  # bytes of workloads
         self.done = False
@@ -64,6 +65,7 @@ class Batch:
         self.jobs = earlier.jobs | self.jobs
         self.look_ups = earlier.look_ups | self.look_ups
         self.events = earlier.events + self.events
+        self.imported = earlier.imported | self.imported
         self.steered = earlier.steered | self.steered
         self.paused = self.paused or earlier.paused
         self.pruned = earlier.pruned + self.pruned
@@ -111,6 +113,11 @@ class Journal:
         job.batch = self.batch
         self.batch.jobs[job.id] = job
         self._wakeup.set()
+
+    def imported(self, key: int, job: Job, origin: bytes) -> None:
+        """Store with the job where it comes from."""
+        self.change(job)
+        self.batch.imported[key] = (job, origin)
 
     def assigned(self, job: Job) -> None:
         """Store that a worker has the job, some time soon; nobody waits for it, and most jobs end before."""
@@ -249,10 +256,10 @@ class Journal:
             job.batch = None
         batch.events = [event for event in batch.events if event.job_id not in new]
         batch.refused = True
+        batch.done = batch.empty  # before anybody looks: who is patient waits for it
         for waiter in batch.waiters:
             waiter.release()
-        if batch.empty:
-            batch.done = True
+        if batch.done:
             return
         try:
             await self._apply(batch)  # the log has room for changes more often than for new jobs
@@ -339,6 +346,7 @@ class Journal:
         changes.functions = [(function.id, function.name) for function in functions.values()]
         changes.paused = batch.paused
         changes.pruned = batch.pruned
+        changes.imported = [(key, job.id, name) for key, (job, name) in batch.imported.items() if not job.dropped]
         changes.events += batch.events
         for job in batch.look_ups.values():
             changes.look_ups.append(LookUp(job.id, job.function.id, job.key, unique_hash(job.key)))
@@ -351,7 +359,7 @@ def _add_new(changes: Changes, job: Job, state: int) -> None:
         (job.id, job.function.id, job.priority, job.position, unique, _hash(job) if spilled else None, workload,
          checksum(unique, reducer, workload), job.created_at, job.client)
     )  # fmt: skip
-    if state != QUEUED or reducer or job.replay_of:  # rare: delayed, was foreground before, reduce, a copy
+    if state != QUEUED or reducer or job.replay_of or job.adopted:  # rare
         changes.changed.append(_changed_row(job, state))
     if job.replay_of:
         changes.replayed.append((job.id, job.replay_of))

@@ -52,6 +52,7 @@ class MemoryStore:
         self.paused = (0, 0)
         self.prefixes: list[tuple[int, bytes]] = []
         self.next_id = 1
+        self.origins: dict[int, tuple[int, bytes]] = {}  # key -> job, what it was called
 
     async def open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds = never) -> Recovered:
         """See `Store`; a second `open` is a restart."""
@@ -120,6 +121,8 @@ class MemoryStore:
 
     def _apply_rest(self, changes: Changes, found: dict[int, Record]) -> None:
         self.next_id = changes.next_id or self.next_id
+        for key, id, origin in changes.imported:
+            self.origins.setdefault(key, (found[id].id if id in found else id, origin))
         self.known_causes |= changes.causes
         self.paused = changes.paused or self.paused
         for event in changes.events:
@@ -209,6 +212,14 @@ class MemoryStore:
     async def causes(self, low: int, high: int) -> list[int]:
         """See `Store`."""
         return sorted(id for id in self.known_causes if low <= id <= high)
+
+    async def imported(self, keys: Sequence[int]) -> dict[int, int]:
+        """See `Store`."""
+        return {key: self.origins[key][0] for key in keys if key in self.origins}
+
+    async def origin(self, id: int) -> bytes:
+        """See `Store`."""
+        return next((origin for job_id, origin in self.origins.values() if job_id == id), b"")
 
     async def forget_numbers(self, next_id: int) -> None:
         """Give back the numbers that were reserved and not used."""

@@ -47,6 +47,7 @@ class Reader:
         self.path: str | None = str(Path(path).resolve())
         self._file = str(self.path)
         self._uri = f"{Path(self._file).as_uri()}?mode=ro"
+        self._first = "PRAGMA query_only = ON"  # the first statement of the connection
         self._connection: aiosqlite.Connection | None = None
         self._reading = asyncio.Lock()
 
@@ -55,6 +56,7 @@ class Reader:
             try:
                 if self._connection is None:
                     self._connection = await aiosqlite.connect(self._uri, uri=True)
+                    await self._connection.execute(self._first)
                 return list(await self._connection.execute_fetchall(sql, parameters))
             except sqlite3.Error as error:
                 raise translated(self._file, error) from error
@@ -123,6 +125,15 @@ class Reader:
     async def causes(self, low: int, high: int) -> list[int]:
         """See `Store`."""
         return [id for (id,) in await self._rows("SELECT id FROM causes WHERE id BETWEEN ? AND ?", (low, high))]
+
+    async def imported(self, keys: Sequence[int]) -> dict[int, int]:
+        """See `Store`."""
+        return dict(await self._rows(f"SELECT key, job_id FROM imported WHERE key IN ({_listed(keys)})", ()))
+
+    async def origin(self, id: int) -> bytes:
+        """See `Store`."""
+        rows = await self._rows("SELECT origin FROM imported WHERE job_id = ? ORDER BY key LIMIT 1", (id,))
+        return bytes(rows[0][0]) if rows else b""
 
 
 def refuse_newer(file: str, connection: sqlite3.Connection) -> int:
@@ -202,8 +213,8 @@ def conditions_of(wanted: Filter) -> tuple[list[str], list[Any]]:
     return conditions, parameters
 
 
-def translated(file: str, error: sqlite3.Error) -> StoreError:
-    """Return what an error of SQLite means to us."""
+def translated(file: str, error: sqlite3.Error, consequence: str = "") -> StoreError:
+    """Return what an error of SQLite means to us, and what follows from it if it doesn't pass."""
     code = getattr(error, "sqlite_errorcode", 0)
     primary = code & 0xFF
     if primary in TRANSIENT:
@@ -211,4 +222,4 @@ def translated(file: str, error: sqlite3.Error) -> StoreError:
     if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreUnusable(f"{file} is not a database or is damaged ({error}): restore it from a backup")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return StoreError(f"{file}: {error} ({name}); the server stops, what was acknowledged is stored")
+    return StoreError(f"{file}: {error} ({name}){consequence}")

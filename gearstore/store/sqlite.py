@@ -29,6 +29,7 @@ from gearstore.store.thread import Worker
 Result = TypeVar("Result")
 
 BUSY_TIMEOUT_MS = 5000  # milliseconds that another program may hold the write lock
+STOPS = "; the server stops, what was acknowledged is stored"
 LOG_SIZE = 8 << 20  # bytes; SQLite checkpoints at 1000 pages, which are 8 MB
 LARGEST_STATEMENT = 128  # rows
 
@@ -90,6 +91,7 @@ class SqliteStore(Reader):
 
     def _open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds) -> Recovered:
         self._lock = files.Lock(self._file)
+        mask = os.umask(0o027)  # what clients send is not for everybody on this machine
         try:
             log_missing = files.inspect(self._file)
             self._writer = sqlite3.connect(
@@ -97,7 +99,10 @@ class SqliteStore(Reader):
             )
             try:
                 self._prepare(log_missing)
-                return recover(self._writer, prefix, max_interruptions, window, holds)
+                recovered = recover(self._writer, prefix, max_interruptions, window, holds)
+                # That the file is in use has to stand in it: a log that is lost takes along what it says of itself.
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                return recovered
             except BaseException:
                 self._writer.close()
                 raise
@@ -107,6 +112,8 @@ class SqliteStore(Reader):
         except BaseException:
             self._lock.release()
             raise
+        finally:
+            os.umask(mask)
 
     def _prepare(self, log_missing: bool) -> None:
         """Check that the file is ours and whole, bring it up to date, and set how it is written."""
@@ -229,7 +236,7 @@ class SqliteStore(Reader):
             # SQLite rolls back by itself on some errors; only `in_transaction` knows.
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            raise translated(self._file, error) from error
+            raise translated(self._file, error, STOPS) from error
 
     def _statements(self, changes: Changes) -> Applied:
         writer = self._writer
@@ -243,6 +250,8 @@ class SqliteStore(Reader):
             changes.changed = [row for row in changes.changed if row[0] in new]
             applied.found = self._look_up(changes)
             _leave_out(changes, applied.found)
+        if changes.imported:
+            self._write_imported(changes.imported, applied.found)
         self._write(NEW, changes.new)
         self._write(CHANGED, changes.changed)
         self._write(EVENT, changes.events)
@@ -270,6 +279,11 @@ class SqliteStore(Reader):
                 writer.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
         if changes.next_id:
             writer.execute("UPDATE meta SET value = ? WHERE name = 'next_id'", (changes.next_id,))
+
+    def _write_imported(self, imported: list[tuple[int, int, bytes]], found: dict[int, Record]) -> None:
+        """Write where jobs come from; those that joined a job on disk stand for that one."""
+        rows = [(key, found[id].id if id in found else id, origin) for key, id, origin in imported]
+        self._writer.executemany("INSERT OR IGNORE INTO imported (key, job_id, origin) VALUES (?, ?, ?)", rows)
 
     def _prune(self, changes: Changes) -> dict[Key, int]:
         """Forget the jobs that have ended, with their events; return how many of which kind."""

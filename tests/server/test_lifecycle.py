@@ -651,6 +651,21 @@ def test_20_the_operator_can_look_while_the_disk_is_full(start_server: StartServ
     assert client.manage("jobs", function="g")[0]["handle"] == handle.decode()
 
 
+def test_20_what_is_not_stored_is_not_imported(start_server: StartServer, disk: Disk) -> None:
+    server = start_server(db=disk.path / "gearstore.db")
+    client = server.connect()
+    disk.fill()
+    fill_with_jobs(client, b"f", [])
+    job = {"handle": "H:there:1", "function": "g", "workload": "eHh4" * 1000}
+    first, totals = client.manage("import", jobs=[job])
+    assert first["refused"] == "the job could not be stored"
+    assert totals["refused"] == 1
+    disk.free()
+    eventually(lambda: "imported" in client.manage("import", jobs=[job])[0], "the import that has space again")
+    assert "known" in client.manage("import", jobs=[job])[0]
+    assert client.status(b"g") == (1, 0, 0)
+
+
 # A locked database
 
 

@@ -205,6 +205,7 @@ def test_show_tells_everything(client: Wire, f: bytes, jobs: Jobs) -> None:
         "replay_of": None,
         "replayed_as": None,
         "events": [],
+        "origin": None,
         "workload": base64.b64encode(b"w done").decode(),
         "result": base64.b64encode(b"said done").decode(),
     }

@@ -343,6 +343,18 @@ class StoreTests:
         await write.changed(1, QUEUED, position=4).to(store)
         assert await claim(store) == [2, 3, 1]
 
+    async def test_what_was_imported_is_known_with_its_origin(self, store: Store, write: Writer) -> None:
+        write.new(1).changes.imported.append((7, 1, b"H:there:1"))
+        await write.to(store)
+        assert await store.imported([7, 8]) == {7: 1}
+        assert (await store.origin(1), await store.origin(2)) == (b"H:there:1", b"")
+
+    async def test_what_was_imported_and_joined_a_job_on_disk(self, store: Store, write: Writer) -> None:
+        await write.new(1, unique=b"u", spilled=True).to(store)
+        write.new(2, unique=b"u").look_up(2, b"u").changes.imported.append((-9, 2, b"H:there:2"))
+        assert set(await write.to(store)) == {2}
+        assert await store.imported([-9]) == {-9: 1}
+
     async def test_claims_end_where_memory_does(self, store: Store, write: Writer) -> None:
         """CLAIM_BYTES: the workload that goes beyond it is still in."""
         for id in range(1, 6):

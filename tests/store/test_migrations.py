@@ -44,7 +44,7 @@ def test_file_names() -> None:
 
 def test_an_empty_database_gets_everything(connection: sqlite3.Connection) -> None:
     assert migrate(connection) == [number for number, _ in available("sqlite")]
-    assert tables(connection) == ["causes", "counts", "events", "functions", "jobs", "meta", "prefixes"]
+    assert tables(connection) == ["causes", "counts", "events", "functions", "imported", "jobs", "meta", "prefixes"]
     assert version(connection) == available("sqlite")[-1][0]
 
 

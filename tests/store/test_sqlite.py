@@ -349,6 +349,15 @@ async def test_a_log_with_a_damaged_header(store: SqliteStore, tmp_path: Path, p
     assert "is damaged" in (await refused(copy)).replace(f"{copy}-wal", str(copy))
 
 
+async def test_a_log_that_is_gone_with_all_that_was_written(store: SqliteStore, tmp_path: Path) -> None:
+    await Writer().new(1).to(store)
+    copy = killed(store, tmp_path / "copy" / "killed.db")
+    Path(f"{copy}-wal").unlink()
+    other = await opening(copy)
+    assert "is gone" in other.warning
+    await other.close()
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty"])
 async def test_a_log_that_is_gone_after_a_crash(store: SqliteStore, tmp_path: Path, kind: str) -> None:
     await Writer().new(1).to(store)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gearstore.errors import StoreError
-from gearstore.server.management import changing, looking, steering
+from gearstore.server.management import changing, keeping, looking, steering
 from gearstore.server.management.request import Refusal, Verb, parse
 
 if TYPE_CHECKING:
     from gearstore.server.connection import Connection
 
-VERBS: dict[str, Verb] = {**looking.VERBS, **changing.VERBS, **steering.VERBS}
+VERBS: dict[str, Verb] = {**looking.VERBS, **changing.VERBS, **steering.VERBS, **keeping.VERBS}
 
 
 async def manage(conn: Connection, line: bytes) -> None:

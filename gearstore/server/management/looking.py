@@ -108,6 +108,7 @@ async def show(conn: Connection, request: Object) -> None:
         if record is None and job is None:
             raise Refusal("not_found", f"there is no job {handle}")
         found = describe(conn.hub, record, job)
+        found["origin"] = text(await conn.hub.store.origin(record.id)) or None if record else None
         workload, result = (record.workload, record.result) if record else (job.workload, job.result)  # type: ignore[union-attr]
         if request.get("workload"):
             found["workload"] = base64.b64encode(workload).decode()
