@@ -247,12 +247,13 @@ class Journal:
             batch.look_ups.pop(id, None)
             self.engine.refuse(job)
             job.batch = None
-        batch.events = [event for event in batch.events if event.job_id not in new]
+        for each in (batch, self.batch):
+            each.events = [event for event in each.events if event.job_id not in new]
         batch.refused = True
+        batch.done = batch.empty
         for waiter in batch.waiters:
             waiter.release()
-        if batch.empty:
-            batch.done = True
+        if batch.done:
             return
         try:
             await self._apply(batch)  # the log has room for changes more often than for new jobs
