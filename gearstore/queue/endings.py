@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from gearstore.errors import QueueError
 from gearstore.queue.causes import cause_of
@@ -45,6 +46,7 @@ class Endings(Waking):
         self.delayed_changed: set[int] | None = None  # ids that left memory while delayed jobs are read back, else None
         self.delayed_from = (0, 0)  # (run_at, id): delayed jobs on disk come after it
         self.timeouts: Deadlines[Job] = Deadlines()
+        self.watchers: list[set[int]] = []
 
     # Reports
 
@@ -241,6 +243,18 @@ class Endings(Waking):
             changed[job.id] = job.position
         if self.delayed_changed is not None and job.state is not DELAYED:
             self.delayed_changed.add(job.id)
+        for gone in self.watchers:
+            gone.add(job.id)
+
+    @contextmanager
+    def watching(self) -> Iterator[set[int]]:
+        """Collect the ids of jobs that leave memory: what the store told of them meanwhile may be out of date."""
+        gone: set[int] = set()
+        self.watchers.append(gone)
+        try:
+            yield gone
+        finally:
+            self.watchers.remove(gone)
 
     # Times
 

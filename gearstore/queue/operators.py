@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from gearstore.queue.engine import Engine
 
 
+CHANGING = "it is changing at this moment"
+
+
 def refused(text: str) -> QueueError:
     """Return the exception for something that can't be done to a job, with the reason in words."""
     return QueueError(b"REFUSED", text.encode("utf-8", "surrogateescape"))
@@ -24,15 +27,7 @@ def retry(engine: Engine, function: Function, record: Record, run_at: int = 0, *
 
     With `held_only` it is `release`: only what is held.
     """
-    job = engine.jobs.get(engine.handle(record.id))
-    if job is not None and job.batch is not None:
-        raise refused("it is changing at this moment")
-    if not record.intact:
-        raise refused("its bytes were altered on disk")
-    state = JobState(record.state if job is None else job.state)
-    if (state, RETRY) not in TRANSITIONS or (held_only and state is not HELD):
-        raise refused(f"it is {state.name.lower()}")
-    key = _refuse_twin(function, record, "queued again")
+    key = check_retry(engine, function, record, held_only)
     job = load(engine, function, record)
     job.reason = Reason.RETRY
     job.cause = 0
@@ -50,6 +45,19 @@ def retry(engine: Engine, function: Function, record: Record, run_at: int = 0, *
     return job
 
 
+def check_retry(engine: Engine, function: Function, record: Record, held_only: bool) -> bytes:
+    """Refuse what `retry` would refuse; return the coalescing key."""
+    job = engine.jobs.get(engine.handle(record.id))
+    if job is not None and job.batch is not None:
+        raise refused(CHANGING)
+    if not record.intact:
+        raise refused("its bytes were altered on disk")
+    state = JobState(record.state if job is None else job.state)
+    if (state, RETRY) not in TRANSITIONS or (held_only and state is not HELD):
+        raise refused(f"it is {state.name.lower()}")
+    return _refuse_twin(function, record, "queued again")
+
+
 def replay(
     engine: Engine,
     function: Function,
@@ -63,18 +71,25 @@ def replay(
 
     Unless `again`, a job that was replayed before is refused: so that an interrupted replay can be run once more.
     """
+    check_replay(engine, function, record, drop_unique, again)
+    unique = b"" if drop_unique else record.unique
+    return engine.submit(
+        None, function.name, unique, record.workload, record.priority, True, run_at, record.reducer, record.id
+    )
+
+
+def check_replay(
+    engine: Engine, function: Function | None, record: Record, drop_unique: bool = False, again: bool = True
+) -> None:
+    """Refuse what `replay` would refuse; a function that nobody has named yet (None) has no jobs."""
     if record.state not in ENDED:
         raise refused(f"it is {JobState(record.state).name.lower()}")
     if not record.intact:
         raise refused("its bytes were altered on disk")
     if record.replayed_as and not again:
         raise refused(f"it was replayed already, as {engine.handle(record.replayed_as).decode(errors='replace')}")
-    unique = b"" if drop_unique else record.unique
-    if unique:
+    if function is not None and not drop_unique:
         _refuse_twin(function, record, "queued")
-    return engine.submit(
-        None, function.name, unique, record.workload, record.priority, True, run_at, record.reducer, record.id
-    )
 
 
 def cancel(engine: Engine, job: Job) -> None:
@@ -86,12 +101,17 @@ def cancel(engine: Engine, job: Job) -> None:
 
 def hold(engine: Engine, job: Job) -> None:
     """Keep a job that waits from workers until an operator releases it."""
+    check_hold(job)
+    engine.hold(job, Reason.HELD)
+    engine.journal.note(Event(job.id, engine.now, b"hold"))
+
+
+def check_hold(job: Job) -> None:
+    """Refuse what `hold` would refuse."""
     if job.state not in (QUEUED, DELAYED):
         raise refused(f"it is {job.state.name.lower()}")
     if not job.background or job.listeners:
         raise refused("a client waits for it")
-    engine.hold(job, Reason.HELD)
-    engine.journal.note(Event(job.id, engine.now, b"hold"))
 
 
 def _refuse_twin(function: Function, record: Record, where: str) -> bytes:

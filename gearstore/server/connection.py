@@ -299,10 +299,11 @@ class Connection(asyncio.Protocol):
         if self.out:
             out, self.out = self.out, []
             data = b"".join(out) if len(out) > 1 else out[0]
-            if data:
-                transport.write(data)
+            # What it left unread counts, not the answer of this turn: one may be larger than all that may be left.
             if self.paused & WRITE and transport.get_write_buffer_size() > self.hub.config.max_output:
                 self.abort("it does not read its answers")
+            elif data:
+                transport.write(data)
         if self.paused & ENDING and not self.waiting and not self.paused & (BUSY | TURN) and not self.readable:
             transport.close()
 

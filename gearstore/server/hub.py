@@ -299,10 +299,11 @@ class Hub:
 
     async def job_of(self, handle: bytes) -> Job | None:
         """Return the live or held job with this handle, brought into memory if need be."""
-        record = None if handle in self.engine.jobs else await self.record_of(handle)
-        job = self.engine.jobs.get(handle)
-        if job is None and record is not None and record.state not in ENDED:
-            job = load(self.engine, self.function_of(record), record)
+        with self.engine.watching() as gone:
+            record = None if handle in self.engine.jobs else await self.record_of(handle)
+            job = self.engine.jobs.get(handle)
+            if job is None and record is not None and record.state not in ENDED and record.id not in gone:
+                job = load(self.engine, self.function_of(record), record)
         return job
 
     def function_of(self, record: Record) -> Function:

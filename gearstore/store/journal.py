@@ -254,7 +254,8 @@ class Journal:
             batch.look_ups.pop(id, None)
             self.engine.refuse(job)
             job.batch = None
-        batch.events = [event for event in batch.events if event.job_id not in new]
+        for each in (batch, self.batch):
+            each.events = [event for event in each.events if event.job_id not in new]
         batch.refused = True
         batch.done = batch.empty  # before anybody looks: who is patient waits for it
         for waiter in batch.waiters:

@@ -1,13 +1,16 @@
 """Fixtures: one server for a module where state does not matter, servers of one's own, connections, deadlines."""
 
+import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
+from tests.server.disk import Disk
 from tests.server.process import Server, StartServer
 from tests.server.wire import Connect, Wire
 
@@ -83,3 +86,15 @@ def worker(connect: Connect) -> Wire:
 def f(request: pytest.FixtureRequest) -> bytes:
     """A function name that no other test of the module uses."""
     return re.sub(r"\W+", "_", request.node.name).encode()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A file system of 64 MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "gearstore-test", str(path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a small file system can only be mounted by root")
+    yield Disk(path)
+    subprocess.run(["umount", "--lazy", str(path)], check=True)

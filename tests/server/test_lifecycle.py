@@ -6,8 +6,6 @@ import re
 import signal
 import socket
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -34,6 +32,7 @@ from gearstore.protocol.packets import (
     WORK_EXCEPTION,
     WORK_FAIL,
 )
+from tests.server.disk import Disk, fill_with_jobs
 from tests.server.process import HOST, Server, StartServer, eventually, free_port, run_serve
 from tests.server.wire import Wire, packet
 
@@ -496,52 +495,6 @@ def test_tls_is_refused_rather_than_pretended(tmp_path: Path) -> None:
 
 
 # A full disk
-
-
-class Disk:
-    """A small file system that can be filled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.filling = path / "filling"
-
-    def fill(self) -> None:
-        """Leave no byte free."""
-        with self.filling.open("ab", buffering=0) as file:
-            for size in (1 << 16, 1 << 12, 1):
-                try:
-                    while True:
-                        file.write(b"x" * size)
-                except OSError:
-                    continue
-
-    def free(self, size: int | None = None) -> None:
-        """Give the space back, all or so many bytes of it."""
-        os.truncate(self.filling, 0 if size is None else self.filling.stat().st_size - size)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A file system of 64 MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "gearstore-test", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    yield Disk(path)
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
-def fill_with_jobs(client: Wire, function: bytes, kept: list[bytes]) -> None:
-    """Submit until the store refuses; add the handles of what it took to `kept`."""
-    for n in range(2000):
-        kind, content = client.ask(SUBMIT_JOB_BG, function, b"", b"%d " % n + b"x" * 50_000)
-        if kind is ERROR:
-            assert content.startswith(b"QUEUE_ERROR\0")
-            return
-        assert kind is JOB_CREATED
-        kept.append(content)
-    pytest.fail("the disk is never full")
 
 
 def test_20_a_full_disk_refuses_submits_and_loses_nothing(start_server: StartServer, disk: Disk) -> None:

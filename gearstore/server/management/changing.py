@@ -11,8 +11,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gearstore.errors import QueueError
-from gearstore.queue.job import DONE, ENDED, HELD, LIVE, Job, JobState, coalescing_key
-from gearstore.queue.operators import cancel, hold, refused, replay, retry
+from gearstore.queue.job import DELAYED, DONE, ENDED, HELD, LIVE, QUEUED, Job, JobState, coalescing_key
+from gearstore.queue.operators import (
+    CHANGING,
+    cancel,
+    check_hold,
+    check_replay,
+    check_retry,
+    hold,
+    refused,
+    replay,
+    retry,
+)
 from gearstore.queue.record import Record, load
 from gearstore.server.management.choosing import CHOOSING, KEYS, filter_of, volatile
 from gearstore.server.management.request import Object, Refusal, Verb, data, send, strings, text
@@ -20,6 +30,7 @@ from gearstore.server.management.request import Object, Refusal, Verb, data, sen
 if TYPE_CHECKING:
     from gearstore.queue.functions import Function
     from gearstore.server.connection import Connection
+    from gearstore.store.base import Filter
 
 BATCH = 100  # jobs changed at once: some milliseconds of the loop's time
 LONGEST_DELAY = 100 * 365 * 86_400_000  # milliseconds
@@ -43,19 +54,23 @@ class Change:
         self.conn = conn
         self.hub = conn.hub
         self.engine = conn.engine
+        self.wanted: Filter
         self.request = request
         self.act = act
         self.dry_run: bool = request.get("dry_run", False)
         self.delay = positive(request, "delay", LONGEST_DELAY)
         self.rate = positive(request, "rate", 1 << 30)
         self.totals = {"matched": 0, "changed": 0, "refused": 0}
-        self.known: set[bytes] = set()
+        self.named = {data(name): name for name in strings(request.get("handles", []))}  # not met so far
+        self.gone: set[int] = set()  # jobs of which the rows at hand may be out of date
+        self.copies: dict[bytes, Job] = {}  # of this batch, by the handle of the old job
+        self.no_space = False
 
     async def run(self) -> None:
         """Do all of it and answer."""
         newest, limit = self.request.get("order") == "newest", self.request.get("limit")
         await self.hub.durable(patient=False)
-        wanted = await filter_of(self.conn, self.request)
+        self.wanted = wanted = await filter_of(self.conn, self.request)
         started = self.hub.loop.time()
         foreground = volatile(self.conn, wanted, newest, limit)
         self.tell([await self.attempt(job.handle, None) for job in foreground])
@@ -64,20 +79,38 @@ class Change:
         while left > 0 and self.conn.transport is not None:
             size = min(left, BATCH, max(1, self.rate // 10) if self.rate else BATCH)
             async with self.hub.history:
-                page = await self.hub.store.find(wanted, newest, last, size)
-                lines = [await self.attempt(self.engine.handle(record.id), record) for record in page]
-                await self.hub.durable()
+                page, lines = await self.batch(newest, last, size)
             if not page:
                 break
             last, left = page[-1].id, left - len(page)
             self.tell(lines)
+            if self.no_space:
+                raise Refusal("store", "the store takes nothing new at the moment; what is left was not changed")
             await self.conn.drain()
             if self.rate and not self.dry_run:
                 await asyncio.sleep(started + self.totals["changed"] / self.rate - self.hub.loop.time())
-        for name in strings(self.request.get("handles", [])):
-            if self.conn.transport is not None and data(name) not in self.known:
-                raise Refusal("not_found", f"there is no job {name}")
+        for name in self.named.values() if left > 0 else ():
+            more = "" if self.request.keys() & CHOOSING.keys() == {"handles"} else " that matches"
+            raise Refusal("not_found", f"there is no job {name}{more}")
         send(self.conn, self.totals)
+
+    async def batch(self, newest: bool, last: int | None, size: int) -> tuple[list[Record], list[Object]]:
+        """Find the next jobs, change them, wait for the disk; return them and what became of them."""
+        with self.engine.watching() as self.gone:
+            page = await self.hub.store.find(self.wanted, newest, last, size)
+            lines = [await self.attempt(self.engine.handle(record.id), record) for record in page]
+        await self.hub.durable()
+        return page, [self.checked(line) for line in lines]
+
+    def checked(self, line: Object) -> Object:
+        """Return what became of a job when the disk has had its say: a copy may not have been stored."""
+        copy = self.copies.pop(data(line["handle"]), None)
+        if copy is None or not copy.dropped:
+            return line
+        joined = text(copy.handle) != line["replay"]
+        self.no_space |= not joined
+        why = f"its unique is queued as {text(copy.handle)}" if joined else "the store does not take the copy"
+        return {"handle": line["handle"], "refused": why}
 
     def tell(self, lines: Sequence[Object]) -> None:
         """Send what became of a batch, and count."""
@@ -88,10 +121,12 @@ class Change:
 
     async def attempt(self, handle: bytes, record: Record | None) -> Object:
         """Return what was done to one job, or why not."""
-        self.known.add(handle)
+        self.named.pop(handle, None)
         self.hub.set_time()
         try:
             function, state = self.newest(handle, record)
+            if self.wanted.states is not None and state not in self.wanted.states:
+                raise refused(f"it is {state.name.lower()} by now")
             line: Object = {"handle": text(handle), "function": text(function.name), "was": state.name.lower()}
             return line | await self.act(self, Chosen(handle, function, state, record))
         except QueueError as refusal:
@@ -104,6 +139,8 @@ class Change:
             return job.function, JobState(job.state)
         if record is None:
             raise refused("it has just ended")
+        if record.id in self.gone:
+            raise refused(CHANGING)
         return self.hub.function_of(record), JobState(record.state)
 
     def job(self, chosen: Chosen) -> Job:
@@ -150,10 +187,13 @@ async def cancel_one(change: Change, chosen: Chosen) -> Object:
 
 async def hold_one(change: Change, chosen: Chosen) -> Object:
     """Keep a queued or delayed job from workers."""
-    if chosen.state not in LIVE:
-        raise refused(f"it is {chosen.state.name.lower()} already")
+    job = change.engine.jobs.get(chosen.handle)
+    if chosen.state not in (QUEUED, DELAYED):
+        raise refused(f"it is {chosen.state.name.lower()}")
     if not change.dry_run:
         hold(change.engine, change.job(chosen))
+    elif job is not None:  # else it is on disk only, and nobody waits for it
+        check_hold(job)
     return {"state": "held"}
 
 
@@ -173,8 +213,10 @@ async def retry_one(change: Change, chosen: Chosen) -> Object:
 
 async def put_back(change: Change, function: Function, record: Record, held_only: bool) -> Object:
     """Retry or release."""
-    if not change.dry_run:
-        await change.refuse_twin(function, record)
+    await change.refuse_twin(function, record)
+    if change.dry_run:
+        check_retry(change.engine, function, record, held_only)
+    else:
         retry(change.engine, function, record, change.run_at, held_only=held_only)
     return {"state": "delayed" if change.delay else "queued"}
 
@@ -184,18 +226,18 @@ async def replay_one(change: Change, chosen: Chosen) -> Object:
     if chosen.record is None or chosen.state not in ENDED:
         raise refused(f"it is {chosen.state.name.lower()}")
     again = change.request.get("again", False)
-    if chosen.record.replayed_as and not again:
-        raise refused(f"it was replayed already, as {text(change.engine.handle(chosen.record.replayed_as))}")
+    drop = change.request.get("unique_policy") == "drop"
+    name = data(change.request.get("as_function") or text(chosen.function.name))
+    function = change.engine.functions.get(name)
+    check_replay(change.engine, function, chosen.record, drop, again)
+    if function is not None and not drop:
+        await change.refuse_twin(function, chosen.record)
     line: Object = {"state": chosen.state.name.lower()}
     if change.dry_run:
         return line
-    function = chosen.function
-    if name := change.request.get("as_function"):
-        function = change.engine.function(data(name))
-    drop = change.request.get("unique_policy") == "drop"
-    if not drop:
-        await change.refuse_twin(function, chosen.record)
+    function = change.engine.function(name)
     copy = replay(change.engine, function, chosen.record, change.run_at, drop_unique=drop, again=again)
+    change.copies[chosen.handle] = copy
     return {**line, "replay": text(copy.handle)}
 
 
