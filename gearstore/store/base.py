@@ -39,8 +39,9 @@ ChangedRow = tuple[
 """id, state, position, unique_hash, run_at, attempts, interruptions, started_at, ended_at, worker, reason, error,
 result, result_size, reducer, replay_of, cause: whatever is not set once for all"""
 
-DoneRow = tuple[int, int, int, int, bytes]
-"""id, attempts, started_at, ended_at, worker: a job that is done and left nothing else to store"""
+DoneRow = tuple[int, int, int, int, bytes, bytes, int]
+"""id, attempts, started_at, ended_at, worker, result, result_size: a job that is done. Its unique_hash stays
+as it is: to take an entry out of an index at random costs more than all the rest, and only live jobs are looked up."""
 
 Key = tuple[int, int, int]
 """function_id, state, priority: what jobs and their bytes are counted by"""

@@ -318,8 +318,10 @@ class Journal:
                 functions[function.id] = function
             if before < 0:
                 _add_new(changes, job, state)
-            elif state == DONE and not (job.result_size or job.marked):
-                changes.done.append((job.id, job.attempts, job.started_at, job.ended_at, job.worker_id))
+            elif state == DONE and not job.marked:
+                changes.done.append(
+                    (job.id, job.attempts, job.started_at, job.ended_at, job.worker_id, job.result, job.result_size)
+                )
             else:
                 changes.changed.append(_changed_row(job, state))
             if state == FAILED:

@@ -111,10 +111,11 @@ class MemoryStore:
             later |= {"state": state, "position": position, "spilled": hash is not None}
             self.records[id] = Record(**(record._asdict() | later))
             self.hashes[id] = hash
-        for id, attempts, started_at, ended_at, worker in changes.done:
+        for id, attempts, started_at, ended_at, worker, result, result_size in changes.done:
             self.records[id] = self.records[id]._replace(
-                state=DONE, attempts=attempts, started_at=started_at, ended_at=ended_at, worker=worker
-            )
+                state=DONE, attempts=attempts, started_at=started_at, ended_at=ended_at, worker=worker, result=result,
+                result_size=result_size,
+            )  # fmt: skip
         self._apply_rest(changes, found)
         self._forget_history(changes)
         return Applied(found, self._prune(changes.pruned))

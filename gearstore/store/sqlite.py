@@ -1,7 +1,8 @@
 """The store on SQLite: WAL, `synchronous=FULL`, one connection that does all writes and all checkpoints.
 
-The writer is `sqlite3` in a thread of its own: a batch is handed over once. (aiosqlite hops to its thread for every
-statement; benchmarks/README.md, "writer".) What only reads stands in reader.py.
+The writer is `sqlite3`, on the loop's thread for what only touches memory and in a thread of its own for what waits for
+the disk. (aiosqlite hops to its thread for every statement; benchmarks/README.md, "writer".) What only reads stands in
+reader.py.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import chain
+from time import perf_counter
 from typing import Any, TypeVar
 
-from gearstore.errors import StoreUnusable
+from gearstore.errors import StoreError, StoreFull, StoreUnusable
 from gearstore.queue.job import DONE as DONE_STATE
 from gearstore.queue.job import ENDED
 from gearstore.queue.record import Record
 from gearstore.store import files
 from gearstore.store.base import REPLAY, Applied, Changes, Holds, Key, Recovered, never
 from gearstore.store.migrations import migrate
+from gearstore.store.pace import MOST_PAGES, Log, Pace
 from gearstore.store.reader import LIVE, Reader, match, refuse_newer, translated
 from gearstore.store.recovery import recover
 from gearstore.store.thread import Worker
@@ -40,10 +43,9 @@ NEW = (
     "",
 )
 DONE = (
-    f"UPDATE jobs SET state = {DONE_STATE:d}, unique_hash = NULL, attempts = v.column2, started_at = v.column3, "
-    "ended_at = v.column4, "
-    "worker = v.column5 FROM (VALUES ",
-    5,
+    f"UPDATE jobs SET state = {DONE_STATE:d}, attempts = v.column2, started_at = v.column3, ended_at = v.column4, "
+    "worker = v.column5, result = v.column6, result_size = v.column7 FROM (VALUES ",
+    7,
     ") AS v WHERE jobs.id = v.column1",
 )
 CHANGED = (
@@ -75,6 +77,9 @@ class SqliteStore(Reader):
         self._lock: files.Lock | None = None
         self._syncing: asyncio.Task[None] | None = None
         self._unsynced = False
+        self._pace = Pace()
+        self._log = Log()
+        self._checkpointing: asyncio.Future[None] | None = None
 
     # Opening and closing
 
@@ -130,6 +135,7 @@ class SqliteStore(Reader):
             ("cell_size_check", "ON", 1),
             ("foreign_keys", "OFF", 0),
             ("temp_store", "MEMORY", 2),  # each statement of many rows would make a file
+            ("wal_autocheckpoint", MOST_PAGES, MOST_PAGES),  # see Log
         ):
             execute(f"PRAGMA {pragma} = {value}")
             (found,) = execute(f"PRAGMA {pragma}").fetchone()
@@ -180,6 +186,9 @@ class SqliteStore(Reader):
             with suppress(asyncio.CancelledError):
                 await self._syncing
         await self.stop_reading()
+        if self._checkpointing is not None:
+            with suppress(StoreError):
+                await self._checkpointing
         try:
             await self._thread.run(self._close)
         finally:
@@ -207,15 +216,22 @@ class SqliteStore(Reader):
 
         The statements run in the loop's thread: they only touch memory, and a second thread would fight for the GIL
         at every step. The COMMIT, which waits for the disk, runs in the writer's thread and gives the GIL up
-        (benchmarks/README.md, "writer").
+        (benchmarks/README.md, "writer"), unless the disk is very fast. A checkpoint delays at most the next batch.
         """
+        if self._checkpointing is not None:
+            await self._checkpointing
         self._unsynced = True
         try:
             self._writer.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
             await self._thread.run(self._wait_and_begin)  # another program writes
         applied = self._guard(self._statements, changes)
-        await self._thread.run(self._commit)
+        if self._pace.on_loop:
+            self._commit()
+        else:
+            await self._thread.run(self._commit)
+        if self._log.grew(len(changes.new) + len(changes.changed) + len(changes.done)):
+            self._checkpointing = self._thread.run(self._checkpoint)
         return applied
 
     def _wait_and_begin(self) -> None:
@@ -226,7 +242,16 @@ class SqliteStore(Reader):
             self._writer.execute("PRAGMA busy_timeout = 0")
 
     def _commit(self) -> None:
+        started = perf_counter()
         self._guard(self._writer.execute, "COMMIT")
+        self._pace.took(perf_counter() - started)
+
+    def _checkpoint(self) -> None:
+        try:
+            _, pages, _ = self._guard(self._writer.execute, "PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except StoreFull:
+            return  # the log keeps everything; again after the next batch
+        self._log.checkpointed(pages)
 
     def _guard(self, work: Callable[..., Result], *args: Any) -> Result:
         """Do part of a transaction; undo all of it if that fails."""

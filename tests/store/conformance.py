@@ -107,7 +107,7 @@ class Writer:
         self.changes.changed.append((id, int(state), job["position"], job["hash"], *values.values()))
 
     def done(self, id: int, *, attempts: int = 1, started_at: int = NOW + 1, ended_at: int = NOW + 2,
-             worker: bytes = b"") -> Writer:  # fmt: skip
+             worker: bytes = b"", result: bytes = b"") -> Writer:  # fmt: skip
         """Mark a job as done, in the short form; one that is new in this batch has no row yet to be marked."""
         if any(row[0] == id for row in self.changes.new):
             return self.changed(id, DONE, attempts=attempts, started_at=started_at, ended_at=ended_at, worker=worker)
@@ -115,7 +115,7 @@ class Writer:
         self.count(job, job["state"], -1)
         self.count(job, DONE, 1)
         job["state"] = DONE
-        self.changes.done.append((id, attempts, started_at, ended_at, worker))
+        self.changes.done.append((id, attempts, started_at, ended_at, worker, result, len(result)))
         return self
 
     def look_up(self, id: int, unique: bytes, function: int = FUNCTION) -> Writer:
@@ -237,11 +237,10 @@ class StoreTests:
 
     async def test_a_job_that_is_done(self, store: Store, write: Writer) -> None:
         await write.new(1, unique=b"u", spilled=True).to(store)
-        await write.done(1, attempts=3, started_at=11, ended_at=12, worker=b"w1").to(store)
+        await write.done(1, attempts=3, started_at=11, ended_at=12, worker=b"w1", result=b"all\0well").to(store)
         record = (await everything(store))[1]
-        assert (record.state, record.attempts, record.started_at, record.ended_at, record.worker) == (
-            DONE, 3, 11, 12, b"w1"
-        )  # fmt: skip
+        assert (record.state, record.attempts, record.started_at, record.ended_at, record.worker, record.result,
+                record.result_size) == (DONE, 3, 11, 12, b"w1", b"all\0well", 8)  # fmt: skip
         assert await claim(store) == []
         assert await store.find_live(FUNCTION, b"u") is None
 

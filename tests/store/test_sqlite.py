@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -180,6 +182,57 @@ async def test_settings_of_the_writer(path: Path, interval_ms: int, synchronous:
         assert store._writer.execute(f"PRAGMA {pragma}").fetchone() == (value,)
     await Writer().new(1).to(store)
     assert await claim(store) == [1]
+    await store.close()
+
+
+async def one_by_one(store: SqliteStore, write: Writer, ids: range, size: int = 1000) -> None:
+    """Write batches of one new job each."""
+    for id in ids:
+        await write.new(id, workload=b"x" * size).to(store)
+
+
+async def test_the_log_is_checkpointed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearstore.store.pace.LEAST_WORK", 20)
+    monkeypatch.setattr("gearstore.store.pace.CHECKPOINT_PAGES", 20)
+    store = await opening(path)
+    await one_by_one(store, Writer(), range(1, 300))
+    assert Path(f"{path}-wal").stat().st_size < 60 * 8192  # each batch writes three pages and more
+    await store.close()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+async def test_commits_on_the_loop_and_in_the_thread(path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    """Whatever the disk of this machine is like."""
+    monkeypatch.setattr("gearstore.store.pace.FAST", 60.0 if fast else 0.0)
+    store = await opening(path)
+    write = Writer()
+    await one_by_one(store, write, range(1, 51))
+    threads: set[int] = set()
+    store._writer.set_trace_callback(lambda sql: threads.add(threading.get_ident()) if sql == "COMMIT" else None)
+    await one_by_one(store, write, range(51, 101))
+    assert len(threads) == 1 and (threading.get_ident() in threads) == fast
+    assert len(await claim(store)) == 100
+    await store.close()
+
+
+async def test_a_checkpoint_that_fails_is_not_kept_quiet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was acknowledged stands in the log, which can be written; the next batch tells."""
+    monkeypatch.setattr("gearstore.store.pace.LEAST_WORK", 1)
+    monkeypatch.setattr("gearstore.store.pace.CHECKPOINT_PAGES", 1)
+    store = await opening(path)
+    write = Writer()
+    await one_by_one(store, write, range(1, 6))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 8192, before[1]))
+    try:
+        await one_by_one(store, write, range(6, 7), path.stat().st_size // 2)
+        with pytest.raises(StoreError, match="the server stops, what was acknowledged is stored"):
+            await one_by_one(store, write, range(7, 8))
+        await store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    store = await opening(path)
+    assert await claim(store) == [1, 2, 3, 4, 5, 6]
     await store.close()
 
 
