@@ -4,8 +4,10 @@ import contextlib
 import os
 import signal
 import subprocess
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from gearstore.client.core import Handle
 
 from .errors import CommandError
 
@@ -15,13 +17,12 @@ GRACE = 0.2
 AFTER_KILL = 5.0
 
 
-@dataclass(slots=True)
-class Job:
-    """A job as assigned."""
+class Job(Protocol):
+    """What a command is run for."""
 
-    handle: bytes
-    function: bytes
-    unique: bytes
+    handle: Handle
+    function: str
+    unique: str
     workload: bytes
 
 
@@ -36,7 +37,7 @@ class Ending(NamedTuple):
 class Child:
     """The process that works on a job."""
 
-    def __init__(self, command: list[str], timeout: float | None, environment: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], timeout: float | None, environment: dict[str, str]) -> None:
         self._command = command
         self._timeout = timeout
         self._environment = os.environ | environment
@@ -82,7 +83,7 @@ class Child:
 def about(job: Job) -> dict[str, str]:
     """Return what the command finds in its environment about its job."""
     values = {"HANDLE": job.handle, "FUNCTION": job.function, "UNIQUE": job.unique}
-    return {f"GEARSTORE_{name}": os.fsdecode(value) for name, value in values.items()}
+    return {f"GEARSTORE_{name}": value for name, value in values.items()}
 
 
 def reason_of(code: int) -> str:

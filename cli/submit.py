@@ -4,21 +4,14 @@ import math
 import os
 import sys
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Optional
 
+from gearstore.client.core import Priority, refusal, submit_request
 from gearstore.protocol.packets import (
     ERROR,
     JOB_CREATED,
     OPTION_REQ,
-    SUBMIT_JOB,
-    SUBMIT_JOB_BG,
-    SUBMIT_JOB_EPOCH,
-    SUBMIT_JOB_HIGH,
-    SUBMIT_JOB_HIGH_BG,
-    SUBMIT_JOB_LOW,
-    SUBMIT_JOB_LOW_BG,
     WORK_COMPLETE,
     WORK_DATA,
     WORK_EXCEPTION,
@@ -30,29 +23,10 @@ from gearstore.protocol.packets import (
 
 from . import output
 from .client import Connection, text_of
-from .errors import CommandError, Refused, UsageError
+from .errors import JobFailed, Refused, UsageError
 from .options import SERVER, argument, option
 from .times import parse_duration, parse_future
 
-
-class Priority(StrEnum):
-    """Priorities, as options spell them."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-
-BACKGROUND = {
-    Priority.HIGH: SUBMIT_JOB_HIGH_BG,
-    Priority.NORMAL: SUBMIT_JOB_BG,
-    Priority.LOW: SUBMIT_JOB_LOW_BG,
-}
-FOREGROUND = {
-    Priority.HIGH: SUBMIT_JOB_HIGH,
-    Priority.NORMAL: SUBMIT_JOB,
-    Priority.LOW: SUBMIT_JOB_LOW,
-}
 # How much is sent before the answers are read: answers that nobody reads would make the server stop reading.
 PIPELINE_JOBS = 500
 PIPELINE_BYTES = 1 << 20
@@ -82,15 +56,16 @@ def submit(
         raise UsageError("--wait is for one job that runs now; leave out --in, --at and --count")
     if starts_at is not None and priority is not Priority.NORMAL:
         raise UsageError("Gearman knows no priority for jobs that run later; leave out --priority")
-    arguments = [os.fsencode(function), os.fsencode(unique), read_workload(workload, file)]
+    names = os.fsencode(function), read_workload(workload, file), os.fsencode(unique)
+    try:
+        packet = submit_request(*names, priority, background=not wait, at=starts_at)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     with Connection(server) as connection:
         if wait:
-            run_in_foreground(connection, request(FOREGROUND[priority], *arguments))
-        elif starts_at is None:
-            submit_copies(connection, request(BACKGROUND[priority], *arguments), count)
+            run_in_foreground(connection, packet)
         else:
-            arguments.insert(2, b"%d" % starts_at)
-            submit_copies(connection, request(SUBMIT_JOB_EPOCH, *arguments), count)
+            submit_copies(connection, packet, count)
 
 
 def start_time(delay: Optional[str], at: Optional[str]) -> int | None:
@@ -144,13 +119,8 @@ def read_handle(connection: Connection) -> bytes:
     return arguments[0]
 
 
-def refusal(arguments: list[bytes]) -> Refused:
-    """Return the exception for an ERROR packet: code and text."""
-    return Refused(": ".join(map(text_of, arguments)))
-
-
 def run_in_foreground(connection: Connection, packet: bytes) -> None:
-    """Submit a job and print what its worker reports, up to its end; raise CommandError if it failed."""
+    """Submit a job and print what its worker reports, up to its end; raise JobFailed if it failed."""
     connection.send(request(OPTION_REQ, b"exceptions") + packet)
     read_handle(connection)
     kind = 0
@@ -163,4 +133,4 @@ def run_in_foreground(connection: Connection, packet: bytes) -> None:
         elif kind in (WORK_WARNING, WORK_EXCEPTION):
             output.relay(text_of(arguments[1]))
         if kind in (WORK_FAIL, WORK_EXCEPTION):
-            raise CommandError("the job failed")
+            raise JobFailed

@@ -36,13 +36,25 @@ ALLOWED = {
     "gearstore/durations.py": PURE,
     "gearstore/kinds.py": PURE | {"difflib", "gearstore.durations", "gearstore.errors", "gearstore.queue.policy"},
     "gearstore/policies.py": PURE | {"gearstore.errors", "gearstore.kinds", "gearstore.queue.policy"},
+    "gearstore/client/core.py": PURE | {"gearstore.client.errors", "gearstore.errors", "gearstore.protocol"},
+    "gearstore/client/errors.py": {"gearstore.errors"},
     "gearstore/errors.py": set(),
     "gearstore/__init__.py": set(),
 }
 FORBIDDEN = {
     "gearstore": {"cli", "gearstore_cli", "typer", "rich", "click"},
-    "gearstore/store": {"gearstore.server", "gearstore.protocol", "gearstore.config"},
-    "gearstore/server": {"aiosqlite", "sqlite3"},
+    "gearstore/store": {"gearstore.server", "gearstore.protocol", "gearstore.config", "gearstore.client"},
+    "gearstore/server": {"aiosqlite", "sqlite3", "gearstore.client"},
+    "gearstore/client": {
+        "gearstore.queue",
+        "gearstore.store",
+        "gearstore.server",
+        "gearstore.config",
+        "gearstore.options",
+    },
+    # What the command line starts with can't wait for asyncio.
+    "gearstore/client/__init__.py": {"asyncio"},
+    "gearstore/client/sockets.py": {"asyncio", "gearstore.client.stream"},
     "gearstore/address.py": {"gearstore", "asyncio"},
     "gearstore/options.py": {"gearstore.protocol", "gearstore.queue", "gearstore.store", "gearstore.server"},
     "gearstore/config.py": {"gearstore.protocol", "gearstore.queue", "gearstore.store", "gearstore.server"},

@@ -1,0 +1,104 @@
+"""One connection on asyncio: bytes out, packets in. What they mean, others know."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from types import TracebackType
+
+from gearstore.address import Address
+from gearstore.client.core import not_gearman
+from gearstore.client.errors import Unreachable
+from gearstore.client.sockets import CHUNK, keep_alive, reason_of
+from gearstore.errors import ProtocolError
+from gearstore.protocol.responses import Packet, ResponseParser
+
+CLOSING = 2.0  # seconds that a peer gets to take the last bytes
+
+
+class Stream:
+    """One connection; use it in an `async with`. Any failure of it is Unreachable."""
+
+    def __init__(self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.server = str(address)
+        self._reader = reader
+        self._writer = writer
+        self._parser = ResponseParser()
+        self._out: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def open(cls, address: Address, tls: ssl.SSLContext | None, timeout: float) -> Stream:
+        """Return a new connection; raise Unreachable if there is none within so many seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                if address.path:
+                    reader, writer = await asyncio.open_unix_connection(address.path)
+                else:
+                    host = address.host or "127.0.0.1"
+                    reader, writer = await asyncio.open_connection(host, address.port, ssl=tls)
+        except TimeoutError:
+            raise Unreachable(f"no server at {address}: no connection within {timeout:g} s") from None
+        except OSError as error:
+            raise Unreachable(f"no server at {address}: {reason_of(error)}") from None
+        if not address.path:
+            keep_alive(writer.get_extra_info("socket"))
+        return cls(address, reader, writer)
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection once what was sent has left, or a peer that takes nothing more has had its time."""
+        self._flush()
+        self._writer.close()
+        try:
+            async with asyncio.timeout(CLOSING):
+                await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            self._writer.transport.abort()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, with all others of this turn of the loop in one write."""
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if out and not self._writer.is_closing():
+            self._writer.write(b"".join(out))
+
+    async def drain(self) -> None:
+        """Wait until the server has taken most of what was sent. That it is gone shows at the next packet."""
+        self._flush()
+        try:
+            await self._writer.drain()
+        except OSError:
+            pass
+
+    async def receive(self) -> Packet:
+        """Return the next packet; raise Unreachable if the server goes away. May be cancelled without a loss."""
+        while True:
+            try:
+                packet = self._parser.take()
+            except ProtocolError:
+                raise not_gearman(self.server) from None
+            if packet is not None:
+                return packet
+            self._parser.feed(await self._read())
+
+    async def _read(self) -> bytes:
+        """Return what came; raise Unreachable at the end."""
+        try:
+            data = await self._reader.read(CHUNK)
+        except OSError as error:
+            raise Unreachable(f"connection to {self.server} lost: {reason_of(error)}") from None
+        if not data:
+            raise Unreachable(f"the server at {self.server} closed the connection")
+        return data
