@@ -17,8 +17,41 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gearstore.client import client, job, worker
-from gearstore.client.core import Handle, Name, Priority, Row
-from gearstore.client.job import Update
+from gearstore.client.core import Handle, JobStatus, Name, Priority, Row
+from gearstore.client.errors import (
+    ClientError,
+    GiveBack,
+    JobException,
+    JobFailed,
+    NotGearstore,
+    Refused,
+    Uncertain,
+    Unreachable,
+)
+from gearstore.client.job import JobData, JobProgress, JobWarning, Update
+from gearstore.client.worker_job import ThreadJob, WorkerJob
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "GiveBack",
+    "Handle",
+    "Job",
+    "JobData",
+    "JobException",
+    "JobFailed",
+    "JobProgress",
+    "JobStatus",
+    "JobWarning",
+    "NotGearstore",
+    "Priority",
+    "Refused",
+    "ThreadJob",
+    "Uncertain",
+    "Unreachable",
+    "Worker",
+    "WorkerJob",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +69,7 @@ class LoopThread:
         """Run a coroutine to its end; Ctrl-C here cancels it there."""
         if self.closed:
             coroutine.close()
-            raise RuntimeError("the client is closed")
+            raise ClientError("the client is closed")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -54,7 +87,8 @@ class LoopThread:
             while (item := self.run(following())) is not None:
                 yield item
         finally:
-            self.run(items.aclose())
+            if not self.closed:
+                self.run(items.aclose())
 
     @property
     def closed(self) -> bool:
