@@ -49,6 +49,22 @@ class Link:
         self.avoided_until = time.monotonic() + AVOIDED
 
 
+class Patience:
+    """Pauses between tries, each longer than the one before, until the time is up."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._pause = FIRST_PAUSE
+
+    async def wait(self) -> bool:
+        """Pause before another try; return False at once if there is no time for one."""
+        if time.monotonic() + self._pause > self._deadline:
+            return False
+        await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        return True
+
+
 class Client:
     """A client of one or several Gearman servers; use it in an `async with`.
 
@@ -248,7 +264,9 @@ class Client:
     async def _submit(self, packet: bytes, job: Job | None, resubmit: bool) -> Handle:
         """Submit a job to the first server that can be reached; see submit_background() for what may happen."""
         lost: Unreachable | None = None
-        for _ in range(len(self._links) + 1 if resubmit else 1):
+        chances = len(self._links) + 1  # without a pause
+        patience = Patience(self._retry_for)
+        while lost is None or (resubmit and (chances > 0 or await patience.wait())):
             try:
                 connection = await self._connection()
             except Unreachable as error:
@@ -261,6 +279,7 @@ class Client:
                 return Handle(core.to_text(pieces[0]), connection.server)
             except Unreachable as error:
                 lost = error
+                chances -= 1
         raise Uncertain(f"{lost}, and a job was not acknowledged: it may be queued or not")
 
     async def _status(self, links: list[Link], kind: int, packet: bytes) -> JobStatus:
@@ -281,8 +300,7 @@ class Client:
 
     async def _connection(self) -> Connection:
         """Return a connection that works: the current one, else a new one to the first server that can be reached."""
-        deadline = time.monotonic() + self._retry_for
-        pause = FIRST_PAUSE
+        patience = Patience(self._retry_for)
         while True:
             if self._current.connected:
                 return await self._dial(self._current)
@@ -291,10 +309,8 @@ class Client:
             try:
                 return await self._dial_any()
             except Unreachable:
-                if time.monotonic() + pause > deadline:
+                if not await patience.wait():
                     raise
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _dial_any(self) -> Connection:
         """Try the servers in their order, those that failed of late last; make the first that answers the current."""
