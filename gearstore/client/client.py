@@ -40,10 +40,6 @@ class Link:
         self.avoided_until = 0.0
         self.lock = asyncio.Lock()
 
-    @property
-    def connected(self) -> bool:
-        return self.connection is not None and self.connection.error is None
-
     def avoid(self) -> None:
         """Ask the others first for a while."""
         self.avoided_until = time.monotonic() + AVOIDED
@@ -302,9 +298,10 @@ class Client:
         """Return a connection that works: the current one, else a new one to the first server that can be reached."""
         patience = Patience(self._retry_for)
         while True:
-            if self._current.connected:
-                return await self._dial(self._current)
-            if self._current.connection and not self._current.connection.answered:
+            connection = self._current.connection
+            if connection and not await connection.gone():
+                return connection
+            if connection and not connection.answered:
                 self._current.avoid()  # it hung up without a word: no better than one that can't be reached
             try:
                 return await self._dial_any()
@@ -331,7 +328,7 @@ class Client:
         async with link.lock:
             if self._closed:
                 raise ClientError("the client is closed")
-            if link.connection and link.connected:
+            if link.connection and not await link.connection.gone():
                 return link.connection
             try:
                 link.connection = await Connection.open(link.address, self._tls, self._connect_timeout, self._options)
