@@ -40,13 +40,25 @@ class Link:
         self.avoided_until = 0.0
         self.lock = asyncio.Lock()
 
-    @property
-    def connected(self) -> bool:
-        return self.connection is not None and self.connection.error is None
-
     def avoid(self) -> None:
         """Ask the others first for a while."""
         self.avoided_until = time.monotonic() + AVOIDED
+
+
+class Patience:
+    """Pauses between tries, each longer than the one before, until the time is up."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._pause = FIRST_PAUSE
+
+    async def wait(self) -> bool:
+        """Pause before another try; return False at once if there is no time for one."""
+        if time.monotonic() + self._pause > self._deadline:
+            return False
+        await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        return True
 
 
 class Client:
@@ -248,7 +260,9 @@ class Client:
     async def _submit(self, packet: bytes, job: Job | None, resubmit: bool) -> Handle:
         """Submit a job to the first server that can be reached; see submit_background() for what may happen."""
         lost: Unreachable | None = None
-        for _ in range(len(self._links) + 1 if resubmit else 1):
+        chances = len(self._links) + 1  # without a pause
+        patience = Patience(self._retry_for)
+        while lost is None or (resubmit and (chances > 0 or await patience.wait())):
             try:
                 connection = await self._connection()
             except Unreachable as error:
@@ -261,6 +275,7 @@ class Client:
                 return Handle(core.to_text(pieces[0]), connection.server)
             except Unreachable as error:
                 lost = error
+                chances -= 1
         raise Uncertain(f"{lost}, and a job was not acknowledged: it may be queued or not")
 
     async def _status(self, links: list[Link], kind: int, packet: bytes) -> JobStatus:
@@ -281,20 +296,18 @@ class Client:
 
     async def _connection(self) -> Connection:
         """Return a connection that works: the current one, else a new one to the first server that can be reached."""
-        deadline = time.monotonic() + self._retry_for
-        pause = FIRST_PAUSE
+        patience = Patience(self._retry_for)
         while True:
-            if self._current.connected:
-                return await self._dial(self._current)
-            if self._current.connection and not self._current.connection.answered:
+            connection = self._current.connection
+            if connection and not await connection.gone():
+                return connection
+            if connection and not connection.answered:
                 self._current.avoid()  # it hung up without a word: no better than one that can't be reached
             try:
                 return await self._dial_any()
             except Unreachable:
-                if time.monotonic() + pause > deadline:
+                if not await patience.wait():
                     raise
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _dial_any(self) -> Connection:
         """Try the servers in their order, those that failed of late last; make the first that answers the current."""
@@ -315,7 +328,7 @@ class Client:
         async with link.lock:
             if self._closed:
                 raise ClientError("the client is closed")
-            if link.connection and link.connected:
+            if link.connection and not await link.connection.gone():
                 return link.connection
             try:
                 link.connection = await Connection.open(link.address, self._tls, self._connect_timeout, self._options)

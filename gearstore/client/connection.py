@@ -38,6 +38,12 @@ class Connection:
             connection._stream.send(request(OPTION_REQ, to_bytes(option)))
         return connection
 
+    async def gone(self) -> bool:
+        """Return whether the server has gone, also if this has not been read yet: what is sent now would be lost."""
+        if self.error is None and self._stream.hung_up:
+            await asyncio.wait([self._reader])
+        return self.error is not None
+
     async def ask(self, kind: int, packet: bytes, listener: Listener | None = None) -> list[bytes]:
         """Send a request and return the pieces of its answer, which is of this type.
 

@@ -6,6 +6,7 @@ There is no time limit on answers: a server with a slow disk is waited for, one 
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 from collections.abc import Iterator
@@ -108,7 +109,9 @@ class Connection:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in words why the system failed."""
+    """Return in words why the system failed; asyncio puts addresses in their place."""
+    if isinstance(error, OSError) and error.errno and (isinstance(error, ConnectionError) or type(error) is OSError):
+        return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from types import TracebackType
 
@@ -26,6 +27,8 @@ class Stream:
         self._parser = ResponseParser()
         self._out: list[bytes] = []
         self._loop = asyncio.get_running_loop()
+        self._poll = select.poll()
+        self._poll.register(writer.get_extra_info("socket").fileno(), select.POLLRDHUP)
 
     @classmethod
     async def open(cls, address: Address, tls: ssl.SSLContext | None, timeout: float) -> Stream:
@@ -62,6 +65,11 @@ class Stream:
                 await self._writer.wait_closed()
         except (OSError, TimeoutError):
             self._writer.transport.abort()
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the server has closed its side, though that may not have been read yet."""
+        return bool(self._poll.poll(0))
 
     def send(self, data: bytes) -> None:
         """Send bytes, with all others of this turn of the loop in one write."""

@@ -91,6 +91,8 @@ class Worker:
         After `timeout` seconds (servers take whole milliseconds, and at least 1 s) the server gives the job to another
         worker, and an `async` handler is cancelled. A handler in a thread can't be: its slot waits for it.
         """
+        if self._plan:
+            raise RuntimeError("register functions before the worker runs")
         if timeout is not None and not timeout > 0:
             raise ValueError("a timeout is more than 0 seconds")
         name = to_text(argument(function, "a function's name"))
@@ -158,7 +160,7 @@ class Worker:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise
             reason = "the handler was cancelled"
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a job must not end the worker, and the next one that gets it
             logger.exception("%s %s failed", job.handle, job.function)
             reason = f"{type(error).__name__}: {error}"
         return request(WORK_EXCEPTION, handle, to_bytes(reason))

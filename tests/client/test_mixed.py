@@ -1,5 +1,6 @@
 """With the clients and workers of others: the gearman tool, and another library's if it is there."""
 
+import asyncio
 import shutil
 import sys
 from pathlib import Path
@@ -98,3 +99,16 @@ def expect(done: object, output: bytes, code: int) -> None:
     """Assert what a command printed and how it ended."""
     found = (done.stdout, done.returncode)  # type: ignore[attr-defined]
     assert found == (output, code), done
+
+
+def test_with_uvloop(server: Server, f: str) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    worker = Worker(address(server), concurrency=2)
+    worker.register(f, lambda job: job.workload[::-1])
+
+    async def main() -> list[bytes]:
+        async with Client(address(server)) as client, working(worker):
+            return await asyncio.gather(*(client.run(f, EVERY_BYTE) for _ in range(20)))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) == [EVERY_BYTE[::-1]] * 20

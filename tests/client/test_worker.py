@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import sys
 import threading
 import time
 
@@ -67,6 +68,8 @@ def raises(error: BaseException) -> object:
         (raises(ValueError("no disk")), b"ValueError: no disk"),
         (raises(JobException(b"as it is\xff")), b"as it is\xff"),
         (raises(asyncio.CancelledError()), b"the handler was cancelled"),
+        (raises(SystemExit(3)), b"SystemExit: 3"),
+        (lambda job: sys.exit("no more"), b"SystemExit: no more"),
         (lambda job: job.fail("in a thread"), b"in a thread"),
         (lambda job: {}[b"key"], b"KeyError: b'key'"),
         (lambda job: 7, b"TypeError: a handler returns bytes, text or None, not int"),
@@ -273,6 +276,19 @@ async def test_a_wake_up_between_grab_and_its_answer() -> None:
     assert said == [request(4), request(39), request(WORK_COMPLETE, b"H:h:1", b"DONE")]
 
 
+async def test_a_sleeper_looks_now_and_then(
+    server: Server, client: Client, f: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gearmand wakes nobody for a delayed job that becomes due."""
+    monkeypatch.setattr("gearstore.client.slot.LONGEST_SLEEP", 0.1)
+    worker = Worker(address(server))
+    worker.register(f, lambda job: None)
+    async with working(worker, max_jobs=1) as task:
+        await in_thread(server.expect_workers, f)
+        await client.submit_background(f, delay=1)
+        await task
+
+
 # Timeouts
 
 
@@ -381,6 +397,8 @@ async def test_a_worker_may_be_stopped_before_it_runs_and_run_again(server: Serv
         assert await client.run(f) == b"ran"
         with pytest.raises(RuntimeError, match="runs already"):
             await worker.run()
+        with pytest.raises(RuntimeError, match="before the worker runs"):
+            worker.register("other", lambda job: None)
         assert not task.done()
 
 
