@@ -145,7 +145,8 @@ class Engine(Endings):
             self._listen(job, peer)
         elif not job.background:
             job.background = True
-            if job.state is QUEUED and job.place == NOWHERE:  # its look-up is under way: as if submitted as background
+            if job.state is QUEUED and job.place == NOWHERE:  # its look-up is under way: as if submitted just now
+                job.position = self.next_number()  # behind what was spilled meanwhile
                 job.function.reserve(job)
             else:
                 job.promoted = True
@@ -209,6 +210,8 @@ class Engine(Endings):
 
     def refuse(self, job: Job) -> None:
         """The store did not take a new job. Clients that wait for it in the foreground still get it done."""
+        if job.dropped or not job.background:
+            return  # refused before: a later change of it stood in the next batch
         function = job.function
         job.promoted = False
         if job.state is RUNNING:
