@@ -67,8 +67,10 @@ def make_command(verb: Verb) -> Callable[..., None]:
                 settings["dry_run"] = True
                 raise typer.Exit(report(verb, change(verb, connection, selection, settings, tell), "would be "))
             total = None
-            if not yes and output.can_ask():
-                selection, total = confirmed(verb, connection, selection, settings)
+            if output.can_ask() and (not yes or output.to_terminal()):
+                selection, total = counted(verb, connection, selection, settings)
+                if total > 1 and not yes and not typer.confirm(f"{verb.name} {total} jobs?", err=True):
+                    raise CommandError("nothing was changed")
             with progress(verb, total) as tell_bar:
                 tell = print_json if as_json else tell_bar
                 outcome = change(verb, connection, selection, settings, tell)
@@ -92,12 +94,10 @@ def parse_rate(text: Optional[str]) -> Optional[int]:
     return int(digits)
 
 
-def confirmed(verb: Verb, connection: Connection, selection: Selection, settings: Row) -> tuple[Selection, int]:
-    """Ask before more than one job is changed. What was counted is what is changed, whatever arrives meanwhile."""
+def counted(verb: Verb, connection: Connection, selection: Selection, settings: Row) -> tuple[Selection, int]:
+    """Return the jobs that would be changed, and how many: those and no others, whatever arrives meanwhile."""
     rows: list[Row] = []
     count = change(verb, connection, selection, {**settings, "dry_run": True}, rows.append).changed
-    if count > 1 and not typer.confirm(f"{verb.name} {count} jobs?", err=True):
-        raise CommandError("nothing was changed")
     if selection.handles is not None:
         return selection, count
     return Selection([row["handle"] for row in rows], {}, None), count

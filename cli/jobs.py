@@ -108,6 +108,8 @@ def print_job(job: Row, wanted: list[str], as_json: bool) -> None:
 
 def bytes_of(job: Row, name: str) -> bytes:
     """Return workload or result of a job; raise CommandError if it is not there, as large results are not kept."""
+    if name == "result" and job["state"] != "done":
+        raise CommandError(f"{job['handle']} has no result: it is {job['state']}")
     data = base64.b64decode(job[name] or "")
     size = job["result_size" if name == "result" else "size"]
     if job[name] is None or len(data) != size:

@@ -12,6 +12,7 @@ OPERATOR = {
     "cancel": "cancelled by an operator",
 }
 
+LONGEST = 200  # characters of an error in one line
 
 Moment = tuple[int, str]
 
@@ -48,8 +49,13 @@ def event_moments(event: Row) -> Iterator[Moment]:
 def ended(event: Row) -> str:
     """Return how an attempt ended other than well."""
     took = f" after {duration(event['at'] - event['started_at'])}" if event["started_at"] else ""
-    error = (event["error"] or "").strip().splitlines()[:1]
-    return f"{REASONS.get(event['kind'], escaped(event['kind']))}{took}" + "".join(f": {escaped(e)}" for e in error)
+    return REASONS.get(event["kind"], escaped(event["kind"])) + took + summary(event["error"] or "")
+
+
+def summary(error: str) -> str:
+    """Return the first line of an error, cut where it gets long: `show` tells all of it above."""
+    line = error.lstrip()[: LONGEST + 1].split("\n", 1)[0].rstrip()
+    return f": {escaped(line[:LONGEST])}{'...' if len(line) > LONGEST else ''}" if line else ""
 
 
 def last_attempt(job: Row, events: list[Row]) -> Iterator[Moment]:

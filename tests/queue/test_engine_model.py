@@ -39,10 +39,12 @@ from gearstore.queue.job import (
     Reason,
     coalescing_key,
 )
-from gearstore.queue.operators import retry
+from gearstore.queue.job import WINDOW as IN_WINDOW
+from gearstore.queue.operators import hold, replay, retry
 from gearstore.queue.peer import Peer
+from gearstore.queue.policy import REASONS, Backoff, Policies, Policy, Rule
 from gearstore.queue.record import Record, claimed, claimed_delayed, load, recover
-from gearstore.store.base import Applied, Changes
+from gearstore.store.base import REPLAY, Applied, Changes
 from gearstore.store.journal import Batch, Journal
 from gearstore.store.memory import MemoryStore
 
@@ -54,6 +56,12 @@ WINDOW = 3
 ATTEMPTS = 3
 INTERRUPTIONS = 2
 PREFIX = b"H:model:"
+CONCURRENCY = 2  # of g, whose failures are tried again after a while
+BACKOFF = Backoff(20, jitter=0)
+POLICIES = Policies(
+    Policy(max_attempts=ATTEMPTS),
+    (Rule("g", {"retry_on": frozenset(REASONS), "backoff": BACKOFF, "concurrency": CONCURRENCY}),),
+)
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -99,7 +107,6 @@ class Model:
     state: JobState = QUEUED
     run_at: int = 0
     visible: bool = False  # workers may have it
-    mixed: bool = False  # was foreground and background
     acknowledged: bool = False
     ended_for_good: bool = False  # its end has been confirmed
     attempts: int = 0
@@ -134,6 +141,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.now = 1_700_000_000_000
         self.monotonic = 0
         self.orders = 0
+        self.mixed: set[int] = set()  # jobs some of whose attempts left no event: they were foreground then
+        self.paused: dict[bytes | None, int] = {}  # None: all functions; until when
         self.boot()
 
     # Driving
@@ -147,10 +156,15 @@ class EngineMachine(RuleBasedStateMachine):
         self.commit_task: asyncio.Task[None] | None = None
         recovered = self.run(lambda: self.store.open(PREFIX, INTERRUPTIONS, WINDOW))
         self.journal = Journal(self.store, self.store_failed)
-        self.engine = Engine(self.journal, self, window=WINDOW, job_retries=ATTEMPTS)
+        self.engine = Engine(self.journal, self, window=WINDOW)
+        self.engine.set_policies(POLICIES)
+        self.looked: dict[bytes, Record] = {}  # what an operator's verb has read
+        self.gone: set[int] = set()
+        self.purged: set[bytes] = set()
         self.journal.engine = self.engine
         self.engine.prefixes = recovered.prefixes
         self.engine.next_id = self.engine.ids_until = recovered.next_id
+        self.engine.paused_at, self.engine.paused_until = recovered.paused
         recover(self.engine, recovered.functions, recovered.counts)
         self.set_time()
         self.run(self.journal.commit)
@@ -204,14 +218,27 @@ class EngineMachine(RuleBasedStateMachine):
 
     def lose(self, model: Model) -> None:
         """The worker of a job went away."""
-        model.attempts += 1
-        model.holder = None
         if not model.background and not model.listeners:
             self.end(model, CANCELLED)
-        elif model.attempts >= ATTEMPTS:
+        else:
+            self.attempt_failed(model, Reason.LOST, True)
+
+    def attempt_failed(self, model: Model, reason: bytes, again: bool) -> None:
+        """An attempt went wrong: another one now or later, or the end."""
+        policy = POLICIES.of(model.function)
+        model.attempts += 1
+        model.holder = None
+        if not again or reason not in policy.retry_on or model.attempts >= ATTEMPTS:
             self.end(model, FAILED)
+        elif policy.backoff and model.background:
+            model.state, model.run_at = DELAYED, self.now + policy.backoff.delay(model.attempts, 0)
         else:
             self.requeue(model)
+
+    def closed(self, name: bytes) -> bool:
+        """Whether workers get no job of a function."""
+        running = sum(model.state is RUNNING and model.function == name for model in self.models.values())
+        return name in self.paused or None in self.paused or (name == b"g" and running >= CONCURRENCY)
 
     def end(self, model: Model, state: JobState) -> None:
         model.state, model.holder, model.visible = state, None, False
@@ -241,7 +268,10 @@ class EngineMachine(RuleBasedStateMachine):
                 model.acknowledged |= ticket.background
 
     def settle(self, refused: bool = False) -> None:
-        """Follow what a commit did to jobs that were new."""
+        """Follow what a commit did to jobs that were new, and to those that were to be forgotten."""
+        for handle in [handle for handle in self.purged if self.models[handle].job.id not in self.store.records]:
+            self.purged.remove(handle)
+            del self.models[handle]
         for model in list(self.models.values()):
             job = model.job
             if job.batch is not None:
@@ -256,7 +286,7 @@ class EngineMachine(RuleBasedStateMachine):
                 continue
             if model.background and not job.background:
                 model.background = False  # refused: only its foreground clients get it done
-                model.mixed = True
+                self.mixed.add(job.id)
             if model.state is QUEUED:
                 model.visible = True
         self.look_at_tickets()
@@ -301,6 +331,11 @@ class EngineMachine(RuleBasedStateMachine):
     def submit_one(self, function: bytes, unique: bytes, priority: int, peer: Peer | None, run_at: int) -> None:
         background = peer is None
         job = self.run(lambda: self.engine.submit(peer, function, unique, b"w", priority, background, run_at))
+        self.follow(job, function, unique, priority, peer, run_at)
+
+    def follow(self, job: Job, function: bytes, unique: bytes, priority: int, peer: Peer | None, run_at: int) -> None:
+        """Take note of the job that a submit made or joined."""
+        background = peer is None
         model = self.models.get(PREFIX + b"%012d" % job.id)
         if model is None:
             assert job.handle not in self.handles, "a handle was used again"
@@ -319,7 +354,8 @@ class EngineMachine(RuleBasedStateMachine):
         else:
             assert (model.function, model.key) == (function, coalescing_key(unique, b"w")), "joined a wrong job"
             assert model.state in LIVE, "joined a job that has ended"
-            model.mixed |= model.background != background
+            if model.background != background:
+                self.mixed.add(job.id)
             model.background |= background
         if peer is not None:
             model.listeners.append(peer)
@@ -376,13 +412,15 @@ class EngineMachine(RuleBasedStateMachine):
         if peer in self.asleep:
             self.asleep.remove(peer)
         waiting = [model for model in self.live() if model.state is QUEUED and model.visible]
+        order = [function for function in order if not self.closed(function.name)]
         if job is None:
             for function in order:
                 assert function.spilled or not [m for m in waiting if m.function == function.name], "a job was missed"
             return None
         model = self.models.get(job.handle)
         assert model is not None and model in waiting, "a job was assigned that does not wait"
-        assert (job.function.name, job.workload) == (model.function, b"w") and job.function in order
+        assert (job.function.name, job.workload) == (model.function, b"w")
+        assert job.function in order, "a function that is paused, or has enough running"
         for function in order[: order.index(job.function)]:
             assert function.spilled or not [m for m in waiting if m.function == function.name], "wrong function first"
         for other in waiting:
@@ -407,13 +445,21 @@ class EngineMachine(RuleBasedStateMachine):
         assert job is model.job
         if how == "complete":
             self.run(lambda: self.engine.complete(job, b""))
+            model.attempts += 1
+            final = True
         else:
-            self.run(lambda: self.engine.fail(job, Reason.FAIL))
+            final = self.run(lambda: self.engine.fail(job, Reason.FAIL))
         assert list(job.listeners) == model.listeners
-        self.engine.told(job)
         assert self.engine.held(peer, model.handle, b"") is None
-        self.end(model, DONE if how == "complete" else FAILED)
-        self.await_end(model)
+        if final:
+            self.engine.told(job)
+        if how == "complete":
+            self.end(model, DONE)
+        else:
+            self.attempt_failed(model, Reason.FAIL, model.background)
+        assert final == (model.state in ENDED)
+        if final:
+            self.await_end(model)
 
     @precondition(lambda self: self.peers)
     @rule()
@@ -459,24 +505,102 @@ class EngineMachine(RuleBasedStateMachine):
         self.end(model, CANCELLED)
         self.await_end(model)
 
-    @rule(data=st.data())
-    def retry(self, data: st.DataObject) -> None:
-        ended = [m for m in self.models.values() if m.state in (FAILED, CANCELLED, HELD)]
-        if not ended:
+    @rule()
+    def look(self) -> None:
+        """An operator's verb reads the history; what it does comes later."""
+        self.engine.watchers.clear()
+        self.gone = set()
+        self.engine.watchers.append(self.gone)
+        self.looked = {self.engine.handle(record.id): record for record in self.store.records.values()}
+
+    def chosen(self, data: st.DataObject, states: tuple[JobState, ...]) -> tuple[Model, Record] | None:
+        """Return a job that was in one of these states when it was looked at; each is met once."""
+        found = [
+            handle
+            for handle, record in sorted(self.looked.items())
+            if record.state in states and handle in self.models and handle not in self.purged
+        ]
+        if not found:
+            return None
+        handle = data.draw(st.sampled_from(found))
+        record = self.looked.pop(handle)
+        if handle not in self.engine.jobs and record.id in self.gone:
+            return None  # it has changed since
+        return self.models[handle], record
+
+    @rule(data=st.data(), delay=st.sampled_from((0, 0, 15)))
+    def retry(self, data: st.DataObject, delay: int) -> None:
+        found = self.chosen(data, (FAILED, CANCELLED, HELD))
+        if found is None or self.twin_on_disk(found[0]):
             return
-        model = data.draw(st.sampled_from(ended))
-        record = self.store.records.get(model.job.id)
-        if record is None or record.state != model.state or self.twin_on_disk(model):
-            return
+        model, record = found
+        run_at = self.now + delay if delay else 0
+        function = self.engine.functions[model.function]
         try:
-            job = self.run(lambda: retry(self.engine, self.engine.functions[model.function], record))
+            job = self.run(lambda: retry(self.engine, function, record, run_at, held_only=model.state is HELD))
         except QueueError:
             twins = [m for m in self.live() if m.key and (m.function, m.key) == (model.function, model.key)]
-            assert twins or model.job.batch is not None
+            assert twins or model.job.batch is not None or model.state not in (FAILED, CANCELLED, HELD)
             return
+        assert model.state in (FAILED, CANCELLED, HELD)
         model.job = job
         model.ended_for_good = False
-        self.requeue(model)
+        if run_at:
+            model.state, model.run_at = DELAYED, run_at
+        else:
+            self.requeue(model)
+
+    @rule(data=st.data(), drop_unique=st.booleans(), delay=st.sampled_from((0, 0, 15)))
+    def replay(self, data: st.DataObject, drop_unique: bool, delay: int) -> None:
+        found = self.chosen(data, ENDED)
+        if found is None or found[0].state not in ENDED or (not drop_unique and self.twin_on_disk(found[0])):
+            return
+        model, record = found
+        function = self.engine.functions[model.function]
+        run_at = self.now + delay if delay else 0
+        unique = b"" if drop_unique else record.unique
+        try:
+            job = self.run(lambda: replay(self.engine, function, record, run_at, drop_unique=drop_unique))
+        except QueueError:
+            assert [m for m in self.live() if m.key and (m.function, m.key) == (model.function, model.key)]
+            return
+        assert job.replay_of == record.id
+        self.follow(job, model.function, unique, record.priority, None, run_at)
+
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        found = self.chosen(data, (QUEUED, DELAYED))
+        if found is None:
+            return
+        model, record = found
+        job = self.run(lambda: load(self.engine, self.engine.functions[model.function], record))
+        try:
+            self.run(lambda: hold(self.engine, job))
+        except QueueError:
+            assert model.state not in (QUEUED, DELAYED) or not model.background or model.listeners
+            return
+        model.job, model.state, model.visible = job, HELD, False
+
+    @rule(data=st.data())
+    def purge(self, data: st.DataObject) -> None:
+        found = self.chosen(data, ENDED)
+        if found is None or found[0].state not in ENDED:
+            return
+        self.run(lambda: self.journal.prune([found[1].id]))
+        self.purged.add(found[0].handle)
+
+    @rule(name=st.sampled_from((b"f", b"g", None)), length=st.sampled_from((0, 25)))
+    def pause(self, name: bytes | None, length: int) -> None:
+        until = self.now + length if length else 0
+        self.run(lambda: self.engine.pause(None if name is None else self.engine.function(name), until))
+        self.paused[name] = until
+
+    @precondition(lambda self: self.paused)
+    @rule()
+    def resume(self) -> None:
+        for name in list(self.paused):
+            self.run(partial(self.engine.resume, None if name is None else self.engine.functions[name]))
+        self.paused.clear()
 
     def twin_on_disk(self, model: Model) -> bool:
         if not model.key:
@@ -491,14 +615,20 @@ class EngineMachine(RuleBasedStateMachine):
         self.now += milliseconds
         self.monotonic += milliseconds
         self.set_time()
-        delayed = {model: model.job for model in self.models.values() if model.state is DELAYED}
         self.run(self.engine.tick)
-        for model in sorted(delayed, key=lambda model: (model.run_at, model.order)):
-            job = self.engine.jobs.get(model.handle)
-            if job is not None and job.state is QUEUED:
-                assert model.run_at <= self.now, "too early"
-                model.job = job
-                self.requeue(model)
+        self.paused = {name: until for name, until in self.paused.items() if not 0 < until <= self.now}
+        due = [model for model in self.models.values() if model.state is DELAYED and self.is_due(model)]
+        for model in due:
+            model.job = self.engine.jobs[model.handle]
+        due.sort(key=lambda model: model.job.position)  # what is due at the same time has no order of its own
+        assert [model.run_at for model in due] == sorted(model.run_at for model in due)
+        for model in due:
+            assert model.run_at <= self.now, "too early"
+            self.requeue(model)
+
+    def is_due(self, model: Model) -> bool:
+        job = self.engine.jobs.get(model.handle)
+        return job is not None and job.state is QUEUED
 
     @rule(seconds=st.sampled_from((0.006, 0.02)))
     def age_assignments(self, seconds: float) -> None:
@@ -576,6 +706,10 @@ class EngineMachine(RuleBasedStateMachine):
         for function, priority, records in self.claims:
             records = self.read(function, priority) if records is None else records
             self.run(partial(claimed, self.engine, function, priority, records))
+            for record in records:  # durable, though its commit may not have said so yet
+                model = self.models.get(self.engine.handle(record.id))
+                if model is not None and model.state is QUEUED and self.engine.jobs.get(model.handle):
+                    model.visible |= self.engine.jobs[model.handle].place == IN_WINDOW
             if records:
                 self.engine.feed(function, priority)
         by_id = {function.id: function for function in self.engine.functions.values()}
@@ -615,11 +749,16 @@ class EngineMachine(RuleBasedStateMachine):
             self.settle()
             assert not self.tickets
             self.run(lambda: self.store.forget_numbers(self.engine.next_id))
+            stored = {function.name: function.paused_until for function in self.store.functions.values()}
+            for name, until in self.paused.items():
+                assert (self.store.paused[1] if name is None else stored[name]) == until, "a pause is lost"
         elif self.commit_task is not None:
             self.commit_task.cancel()
             self.spin()
         for model in self.models.values():
             record = self.store.records.get(model.job.id)
+            if model.handle in self.purged:
+                continue
             if model.acknowledged or (orderly and model.background):
                 assert record is not None, "an acknowledged job is lost"
             if model.ended_for_good:
@@ -656,6 +795,10 @@ class EngineMachine(RuleBasedStateMachine):
         for rank, model in enumerate(sorted(models.values(), key=lambda model: model.order), 1):
             model.order = rank
         self.models = models
+        engine = self.engine
+        self.paused = {function.name: function.paused_until for function in engine.paused}
+        if engine.paused_at:
+            self.paused[None] = engine.paused_until
 
     # What always holds
 
@@ -686,8 +829,11 @@ class EngineMachine(RuleBasedStateMachine):
     def nobody_sleeps_beside_a_job(self) -> None:
         for peer in self.peers:
             assert peer.asleep == (peer in self.asleep)
-            if peer.asleep:
+            if peer.asleep and None not in self.paused:
                 assert not [function.name for function in peer.order if function.available()]
+                for function in peer.order:
+                    if not function.spilled and not self.closed(function.name):
+                        assert not [m for m in self.live() if m.function == function.name and m.visible], "asleep"
 
     @invariant()
     def delayed_jobs_are_known(self) -> None:
@@ -704,6 +850,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Let everything run to its end: each job must be served, once, and nothing may be left in memory."""
         if self.commit_task is not None:
             self.finish_commit()
+        self.resume()
         for peer in list(self.peers):
             for model in [model for model in self.models.values() if model.holder is peer]:
                 self.report_one(model, "complete")
@@ -725,12 +872,24 @@ class EngineMachine(RuleBasedStateMachine):
         assert not self.tickets
         for model in self.models.values():
             assert self.store.records[model.job.id].state == model.state
+            self.check_events(self.store.records[model.job.id])
         assert self.engine.jobs == {} or all(job.state is HELD for job in self.engine.jobs.values())
         assert (self.engine.delayed_on_disk, len(self.engine.delayed), len(self.engine.timeouts)) == (0, 0, 0)
         for function in self.engine.functions.values():
             assert (function.ready, function.spilled, function.uniques) == (0, 0, {})
             assert [(w.size, w.bytes, w.on_disk) for w in function.windows] == [(0, 0, 0)] * 3
         assert not any(peer.listening for peer in self.peers)
+
+    def check_events(self, record: Record) -> None:
+        """Each attempt that failed, each interruption and each copy is told, once."""
+        events = self.store.happened.get(record.id, [])
+        assert sum(event.kind == Reason.INTERRUPTED for event in events) == record.interruptions
+        if record.id not in self.mixed:
+            failed = sum(event.kind in REASONS for event in events)
+            assert failed == record.attempts - (record.state == DONE)
+        copies = [int(event.detail) for event in events if event.kind == REPLAY]
+        assert record.replayed_as == max(copies, default=0) and copies == sorted(set(copies))
+        assert {self.store.records[id].replay_of for id in copies if id in self.store.records} <= {record.id}
 
 
 TestEngine = EngineMachine.TestCase

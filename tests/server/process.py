@@ -29,7 +29,7 @@ CLEAN = ("GEARSTORE_", "GEARMAN", "NOTIFY_SOCKET", "WATCHDOG_")  # variables tha
 
 # The server alone. Its options are written as --name=value, or as --name for a switch.
 SERVE = """
-import logging, os, sys
+import logging, os, pathlib, sys
 from gearstore.config import load_config
 from gearstore.server.server import run
 flags = {"listen": []}
@@ -39,7 +39,8 @@ for name, equals, value in (argument[2:].partition("=") for argument in sys.argv
         flags[name].append(value)
     else:
         flags[name] = value if equals else True
-config, warnings = load_config(flags, os.environ)
+file = flags.pop("config", None)
+config, warnings = load_config(flags, os.environ, file and pathlib.Path(file))
 logging.basicConfig(level=config.log_level)
 sys.exit(run(config))
 """
