@@ -36,7 +36,10 @@ class Backup(NamedTuple):
 
 def back_up(source: str, target: Path, force: bool, progress: Progress) -> Backup:
     """Copy the database; raise StoreError with a sentence, StoreUnusable if the source is damaged."""
-    refuse_target(Path(source), target, force)
+    try:
+        refuse_target(Path(source), target, force)
+    except OSError as error:
+        raise StoreError(f"cannot write {target} ({error.strerror}): name a file elsewhere") from None
     with partial(target) as copy:
         with snapshot(source) as (connection, _):
             jobs = copy_pages(connection, copy, target, progress)

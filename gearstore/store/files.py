@@ -85,8 +85,10 @@ class View:
 
     def __init__(self, path: str) -> None:
         self.file = str(Path(path).resolve())
-        if not Path(self.file).exists():
-            raise StoreUnusable(f"{path} is not there: name the database file of a server, or a backup")
+        if not os.path.exists(self.file):
+            raise StoreUnusable(
+                f"{path} is not there, or not for this user to see: name a server's database, or a backup"
+            )
         self.owner = owner_of(self.file)
         self._before = self._stamp()
         inspect(self.file, writable=False)
