@@ -25,6 +25,7 @@ GRACE = 60_000  # milliseconds that a job may wait before its function is said t
 LOG_LIMIT = 64 << 20
 SPACE_LIMIT, SPACE_SHARE = 256 << 20, 0.05
 FILES_SHARE = 0.8
+MOST_FUNCTIONS = 10  # of which something is told
 TOO_FAST, TOO_FAST_TURNING, SLOW = 20e-6, 1e-3, 20e-3  # seconds of a sync
 CLOCK_LIMIT = 60_000  # milliseconds that a job may lie ahead
 FLEETING = {"tmpfs", "ramfs", "devtmpfs"}
@@ -262,24 +263,31 @@ def functions(patient: Patient) -> Iterator[Finding]:
     """Pauses that were forgotten, jobs that nobody can run, jobs that wait for an operator."""
     if patient.hello is not None and patient.hello.get("paused_at"):
         yield Finding(f"all functions are paused {pause_words(patient.hello, patient.now)}", "gearstore resume")
-    for row in patient.functions:
-        name = escaped(row["function"])
-        if row.get("paused_at"):
-            yield Finding(f"{name} is paused {pause_words(row, patient.now)}", f"gearstore resume {name}")
-        elif patient.hello is not None and stuck(row, patient.now):
-            since = f", the oldest {age(row['oldest_at'], patient.now)} old" if row["oldest_at"] else ""
-            yield Finding(
-                f"no worker can run {amount(row['queued'], 'job')} of {name}{since}",
-                f"start a worker of {name}, or see why it does not connect",
-            )
-        if row["held"]:
-            yield Finding(
-                f"{amount(row['held'], 'job')} of {name} held for an operator",
-                f"look at them: gearstore jobs --state held -f '{name}'; then release or cancel them",
-            )
+    found = [finding for row in patient.functions for finding in about_function(row, patient)]
+    yield from found[:MOST_FUNCTIONS]
+    if len(found) > MOST_FUNCTIONS:
+        yield Finding(f"and {len(found) - MOST_FUNCTIONS} more like these", "see all of them: gearstore status")
     if patient.hello is not None:
         workers = sum(map(is_worker, patient.connections))
         yield Finding(f"{amount(len(patient.functions), 'function')}, {amount(workers, 'worker')}")
+
+
+def about_function(row: Row, patient: Patient) -> Iterator[Finding]:
+    """Look at one function."""
+    name = escaped(row["function"])
+    if row.get("paused_at"):
+        yield Finding(f"{name} is paused {pause_words(row, patient.now)}", f"gearstore resume {name}")
+    elif patient.hello is not None and stuck(row, patient.now):
+        since = f", the oldest {age(row['oldest_at'], patient.now)} old" if row["oldest_at"] else ""
+        yield Finding(
+            f"no worker can run {amount(row['queued'], 'job')} of {name}{since}",
+            f"start a worker of {name}, or see why it does not connect",
+        )
+    if row["held"]:
+        yield Finding(
+            f"{amount(row['held'], 'job')} of {name} held for an operator",
+            f"look at them: gearstore jobs --state held -f '{name}'; then release or cancel them",
+        )
 
 
 def is_worker(row: Row) -> bool:

@@ -134,6 +134,7 @@ class SqliteStore(Reader):
             ("trusted_schema", "OFF", 0),
             ("cell_size_check", "ON", 1),
             ("foreign_keys", "OFF", 0),
+            ("journal_size_limit", 4 * LOG_SIZE, 4 * LOG_SIZE),  # what it has grown to beside a backup or check
             ("temp_store", "MEMORY", 2),  # each statement of many rows would make a file
             ("wal_autocheckpoint", MOST_PAGES, MOST_PAGES),  # see Log
         ):
