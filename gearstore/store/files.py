@@ -97,6 +97,10 @@ class View:
         self.uri = f"{Path(self.file).as_uri()}?mode=ro{flags}"
         self.first = "PRAGMA locking_mode = EXCLUSIVE" if has_log and not self.owner else "PRAGMA query_only = ON"
 
+    def outlived(self) -> bool:
+        """Whether the server has ended since: its next start empties the log, and must not wait for a look."""
+        return bool(self.owner) and not owner_of(self.file)
+
     def verify(self) -> None:
         """Raise StoreUnusable if somebody has written to a file that nobody owned."""
         if not self.owner and self._stamp() != self._before:

@@ -153,7 +153,10 @@ class SqliteStore(Reader):
                 "database since, the last jobs that were acknowledged are lost with it"
             )
         # Before serving: a failed fsync may have left frames in the page cache that the disk never got.
-        if execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")  # a backup or check ends when it sees that its server has
+        busy = execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        execute("PRAGMA busy_timeout = 0")
+        if busy:
             raise StoreUnusable(f"{self._file} is read by another program that must end first")
         self._grow_log()
         problems = execute("PRAGMA quick_check(1)").fetchone()[0] if self._small() else "ok"
