@@ -87,7 +87,7 @@ class Outcome:
 
 
 def import_(
-    file: Optional[Path] = argument(None, metavar="[FILE]", help="A queue of gearmand, or exported jobs; - is input."),
+    file: Optional[Path] = argument(None, metavar="FILE", help="A queue of gearmand, or exported jobs; - is input."),
     table: str = option("gearman_queue", "--table", metavar="NAME", help="Table of gearmand's queue."),
     dry_run: bool = option(False, "--dry-run", "-n", help="Read everything, change nothing."),
     rejects: Optional[Path] = option(
