@@ -43,9 +43,11 @@ def storing() -> Iterator[None]:
 
 
 def existing(db: Path) -> Path:
-    """Return the path if there is something."""
-    if not db.exists():
-        raise UsageError(f"--db: there is no {db}")
+    """Return the path if there is something that this user may see."""
+    try:
+        db.stat()
+    except OSError as error:
+        raise UsageError(f"--db: {db}: {error.strerror}") from None
     return db
 
 

@@ -25,6 +25,7 @@ GRACE = 60_000  # milliseconds that a job may wait before its function is said t
 LOG_LIMIT = 64 << 20
 SPACE_LIMIT, SPACE_SHARE = 256 << 20, 0.05
 FILES_SHARE = 0.8
+MOST_FUNCTIONS = 10  # of which something is told
 TOO_FAST, TOO_FAST_TURNING, SLOW = 20e-6, 1e-3, 20e-3  # seconds of a sync
 CLOCK_LIMIT = 60_000  # milliseconds that a job may lie ahead
 FLEETING = {"tmpfs", "ramfs", "devtmpfs"}
@@ -106,8 +107,9 @@ def database(patient: Patient) -> Iterator[Finding]:
     path = patient.database
     if path is None:
         return
-    if not path.exists():
-        yield Finding(f"there is no {path} yet", "" if patient.hello is None else "see the server's log")
+    if not os.path.exists(path):
+        advice = "run gearstore doctor as the server's user, or as root"
+        yield Finding(f"there is no {path} that this user may see", advice if patient.hello else "")
         return
     from gearstore.store.view import snapshot
 
@@ -123,12 +125,12 @@ def database(patient: Patient) -> Iterator[Finding]:
         return
     yield Finding(f"{path} holds {amount(jobs, 'job')} of {amount(size, 'byte')}")
     log = Path(f"{path}-wal")
-    if not view.owner and not clean and not log.exists():
+    if not view.owner and not clean and not os.path.exists(log):
         yield Finding(
             f"it was not closed and its log {log.name} is gone: the last jobs may be lost with it",
             "put the log back if somebody has moved it, before a server starts",
         )
-    if log.exists() and log.stat().st_size > LOG_LIMIT:
+    if os.path.exists(log) and log.stat().st_size > LOG_LIMIT:
         yield Finding(
             f"its log has grown to {log.stat().st_size >> 20} MiB: something reads the database without end",
             f"find it (fuser {path}) and end it; a restart of the server empties the log",
@@ -143,14 +145,14 @@ def database(patient: Patient) -> Iterator[Finding]:
 def rights(patient: Patient) -> Iterator[Finding]:
     """Who may read and write."""
     path = patient.database
-    if path is None or not path.exists():
+    if path is None or not os.path.exists(path):
         return
     owner = path.stat()
     if owner.st_mode & (stat.S_IROTH | stat.S_IWOTH) and can_be_entered(path.parent):
         yield Finding(f"everybody on this machine may read the jobs in {path}", f"chmod o-rw {path}*")
     for suffix in ("-wal", "-shm", ".lock"):
         beside = Path(f"{path}{suffix}")
-        if beside.exists() and beside.stat().st_uid != owner.st_uid:
+        if os.path.exists(beside) and beside.stat().st_uid != owner.st_uid:
             yield Finding(f"{beside} belongs to another user than the database", f"chown --reference={path} {beside}")
     directory = path.parent.stat()
     if owner.st_uid not in (0, directory.st_uid) and not directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -171,7 +173,7 @@ def can_be_entered(directory: Path) -> bool:
 
 def disk(patient: Patient) -> Iterator[Finding]:
     """Is there space, and does the disk keep what it is told to."""
-    if patient.database is None or not patient.database.parent.is_dir():
+    if patient.database is None or not os.path.isdir(patient.database.parent):
         return
     directory = patient.database.parent.resolve()
     space = shutil.disk_usage(directory)
@@ -233,7 +235,7 @@ def milliseconds(seconds: float) -> str:
 
 def process(patient: Patient) -> Iterator[Finding]:
     """Open files, and what is loaded."""
-    if patient.hello is None or not patient.database or not patient.database.exists():
+    if patient.hello is None or not patient.database or not os.path.exists(patient.database):
         return
     pid = patient.hello["pid"]
     if machine.loads(pid, "eatmydata"):
@@ -261,24 +263,31 @@ def functions(patient: Patient) -> Iterator[Finding]:
     """Pauses that were forgotten, jobs that nobody can run, jobs that wait for an operator."""
     if patient.hello is not None and patient.hello.get("paused_at"):
         yield Finding(f"all functions are paused {pause_words(patient.hello, patient.now)}", "gearstore resume")
-    for row in patient.functions:
-        name = escaped(row["function"])
-        if row.get("paused_at"):
-            yield Finding(f"{name} is paused {pause_words(row, patient.now)}", f"gearstore resume {name}")
-        elif patient.hello is not None and stuck(row, patient.now):
-            since = f", the oldest {age(row['oldest_at'], patient.now)} old" if row["oldest_at"] else ""
-            yield Finding(
-                f"no worker can run {amount(row['queued'], 'job')} of {name}{since}",
-                f"start a worker of {name}, or see why it does not connect",
-            )
-        if row["held"]:
-            yield Finding(
-                f"{amount(row['held'], 'job')} of {name} held for an operator",
-                f"look at them: gearstore jobs --state held -f '{name}'; then release or cancel them",
-            )
+    found = [finding for row in patient.functions for finding in about_function(row, patient)]
+    yield from found[:MOST_FUNCTIONS]
+    if len(found) > MOST_FUNCTIONS:
+        yield Finding(f"and {len(found) - MOST_FUNCTIONS} more like these", "see all of them: gearstore status")
     if patient.hello is not None:
         workers = sum(map(is_worker, patient.connections))
         yield Finding(f"{amount(len(patient.functions), 'function')}, {amount(workers, 'worker')}")
+
+
+def about_function(row: Row, patient: Patient) -> Iterator[Finding]:
+    """Look at one function."""
+    name = escaped(row["function"])
+    if row.get("paused_at"):
+        yield Finding(f"{name} is paused {pause_words(row, patient.now)}", f"gearstore resume {name}")
+    elif patient.hello is not None and stuck(row, patient.now):
+        since = f", the oldest {age(row['oldest_at'], patient.now)} old" if row["oldest_at"] else ""
+        yield Finding(
+            f"no worker can run {amount(row['queued'], 'job')} of {name}{since}",
+            f"start a worker of {name}, or see why it does not connect",
+        )
+    if row["held"]:
+        yield Finding(
+            f"{amount(row['held'], 'job')} of {name} held for an operator",
+            f"look at them: gearstore jobs --state held -f '{name}'; then release or cancel them",
+        )
 
 
 def is_worker(row: Row) -> bool:

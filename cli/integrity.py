@@ -44,7 +44,8 @@ def check(as_json: bool = JSON, db: Optional[Path] = DB, server: str = SERVER) -
             jobs = connection.execute("SELECT coalesce(sum(jobs), 0) FROM counts").fetchone()[0] if not count else 0
     if count:
         raise CommandError(
-            f"{source} has faults: {count} lines above; restore a backup, or ask before you go on with it"
+            f"{source} has faults, see the {amount(count, 'line')} above: "
+            "restore a backup, or export what is whole of it"
         )
     output.say(f"{source} is sound: {amount(jobs, 'job')}")
 

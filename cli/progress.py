@@ -9,9 +9,10 @@ Report = Callable[[int, int], None]
 
 
 @contextmanager
-def bar(title: str, unit: str = "bytes") -> Iterator[Report]:
-    """Show how far something is on standard error, if that is a terminal: in bytes or in jobs."""
-    if not sys.stderr.isatty():
+def bar(title: str, unit: str = "bytes", beside_data: bool = False) -> Iterator[Report]:
+    """Show how far something is on standard error, in bytes or in jobs: if that is a terminal, and not the one that
+    data is written to."""
+    if not sys.stderr.isatty() or (beside_data and sys.stdout.isatty()):
         yield lambda done, total: None
         return
     # Loaded here, so that scripts don't wait for it.

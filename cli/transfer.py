@@ -19,6 +19,7 @@ from .progress import bar
 from .render import amount
 
 MOST = 500  # jobs of one request
+REPORTED = 100  # jobs between two reports of progress
 PIECE = LINE_LIMIT // 6  # characters of a job's JSON in one line, where a blank takes six
 
 
@@ -32,12 +33,16 @@ def export(selection: Selection, db: Optional[Path] = DB, server: str = SERVER) 
     Example: gearstore export --state failed --function 'mail*' > failed.jsonl
     """
     count = 0
-    with answering(server, db) as address, Connection(address) as connection, bar("export", "jobs") as report:
+    with (
+        answering(server, db) as address,
+        Connection(address) as connection,
+        bar("export", "jobs", beside_data=True) as report,
+    ):
         for request in selection.requests(order="oldest"):
             for row in connection.manage("export", request):
                 output.write(json.dumps(row) + "\n")
                 count += 1
-                if count % 1000 == 0:
+                if count % REPORTED == 0:
                     report(count, 0)
     if not count:
         raise CommandError("no job matches")
@@ -82,7 +87,7 @@ class Outcome:
 
 
 def import_(
-    file: Optional[Path] = argument(None, metavar="[FILE]", help="A queue of gearmand, or exported jobs; - is input."),
+    file: Optional[Path] = argument(None, metavar="FILE", help="A queue of gearmand, or exported jobs; - is input."),
     table: str = option("gearman_queue", "--table", metavar="NAME", help="Table of gearmand's queue."),
     dry_run: bool = option(False, "--dry-run", "-n", help="Read everything, change nothing."),
     rejects: Optional[Path] = option(
@@ -115,6 +120,9 @@ def import_(
             else:
                 with Connection(server) as connection:
                     send_all(connection, tracked(items, report, total), outcome)
+    except KeyboardInterrupt:
+        output.say("stopped; what was imported is stored, and known when you run this again")
+        raise
     finally:
         outcome.close()
     tell(outcome, dry_run, as_json)
@@ -228,7 +236,8 @@ def tracked(items: Iterator[Item], report: Any, total: int) -> Iterator[Item]:
     """Yield the items and report how far we are."""
     for number, item in enumerate(items, 1):
         yield item
-        report(number, total)
+        if number % REPORTED == 0:
+            report(number, total)
 
 
 def send_all(connection: Connection, items: Iterator[Item], outcome: Outcome) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from gearstore.errors import StoreError
 from gearstore.store.files import owner_of
-from gearstore.store.view import snapshot
+from gearstore.store.view import refuse_outlived, snapshot
 
 PAGES = 512  # copied between two reports of progress: 4 MiB
 MODE = 0o640
@@ -36,10 +36,18 @@ class Backup(NamedTuple):
 
 def back_up(source: str, target: Path, force: bool, progress: Progress) -> Backup:
     """Copy the database; raise StoreError with a sentence, StoreUnusable if the source is damaged."""
-    refuse_target(Path(source), target, force)
+    try:
+        refuse_target(Path(source), target, force)
+    except OSError as error:
+        raise StoreError(f"cannot write {target} ({error.strerror}): name a file elsewhere") from None
     with partial(target) as copy:
-        with snapshot(source) as (connection, _):
-            jobs = copy_pages(connection, copy, target, progress)
+        with snapshot(source) as (connection, view):
+
+            def report(done: int, total: int) -> None:
+                refuse_outlived(view)
+                progress(done, total)
+
+            jobs = copy_pages(connection, copy, target, report)
         put_in_place(copy, target)
     return Backup(target.stat().st_size, jobs)
 

@@ -176,6 +176,8 @@ def attempt(connection: sqlite3.Connection, sql: str) -> Iterator[tuple[Any, ...
     try:
         yield from connection.execute(sql)
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            raise
         yield (f"cannot be looked at to the end ({error})",)
 
 

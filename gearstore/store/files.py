@@ -85,8 +85,10 @@ class View:
 
     def __init__(self, path: str) -> None:
         self.file = str(Path(path).resolve())
-        if not Path(self.file).exists():
-            raise StoreUnusable(f"{path} is not there: name the database file of a server, or a backup")
+        if not os.path.exists(self.file):
+            raise StoreUnusable(
+                f"{path} is not there, or not for this user to see: name a server's database, or a backup"
+            )
         self.owner = owner_of(self.file)
         self._before = self._stamp()
         inspect(self.file, writable=False)
@@ -94,6 +96,10 @@ class View:
         flags = "" if self.owner else "&vfs=unix-none" if has_log else "&immutable=1"
         self.uri = f"{Path(self.file).as_uri()}?mode=ro{flags}"
         self.first = "PRAGMA locking_mode = EXCLUSIVE" if has_log and not self.owner else "PRAGMA query_only = ON"
+
+    def outlived(self) -> bool:
+        """Whether the server has ended since: its next start empties the log, and must not wait for a look."""
+        return bool(self.owner) and not owner_of(self.file)
 
     def verify(self) -> None:
         """Raise StoreUnusable if somebody has written to a file that nobody owned."""

@@ -134,6 +134,7 @@ class SqliteStore(Reader):
             ("trusted_schema", "OFF", 0),
             ("cell_size_check", "ON", 1),
             ("foreign_keys", "OFF", 0),
+            ("journal_size_limit", 4 * LOG_SIZE, 4 * LOG_SIZE),  # what it has grown to beside a backup or check
             ("temp_store", "MEMORY", 2),  # each statement of many rows would make a file
             ("wal_autocheckpoint", MOST_PAGES, MOST_PAGES),  # see Log
         ):
@@ -152,7 +153,10 @@ class SqliteStore(Reader):
                 "database since, the last jobs that were acknowledged are lost with it"
             )
         # Before serving: a failed fsync may have left frames in the page cache that the disk never got.
-        if execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")  # a backup or check ends when it sees that its server has
+        busy = execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        execute("PRAGMA busy_timeout = 0")
+        if busy:
             raise StoreUnusable(f"{self._file} is read by another program that must end first")
         self._grow_log()
         problems = execute("PRAGMA quick_check(1)").fetchone()[0] if self._small() else "ok"

@@ -13,25 +13,35 @@ from gearstore.store.migrations import available
 from gearstore.store.reader import Reader, recovered, refuse_newer, translated
 
 CACHE = "PRAGMA cache_size = -64000"
+STEPS = 500_000  # of SQLite's machine, some milliseconds, between two looks whether the server still runs
 
 
 @contextmanager
 def snapshot(path: str) -> Iterator[tuple[sqlite3.Connection, View]]:
     """Open a database for a look at one state of it, whatever a server writes meanwhile. Raises StoreError.
 
-    As long as it lasts the log of a running server can't be emptied: it grows by what is written.
+    As long as it lasts the log of a running server can't be emptied: it grows by what is written. If the server ends
+    meanwhile, so does the look, for its next start must not wait.
     """
     view = View(path)
     try:
         with closing(sqlite3.connect(view.uri, 5, isolation_level=None, uri=True)) as connection:
             connection.execute(view.first).fetchall()
             connection.execute(CACHE)
+            connection.set_progress_handler(view.outlived, STEPS)
             connection.execute("BEGIN")
             refuse_other(view.file, connection)
             yield connection, view
     except sqlite3.Error as error:
+        refuse_outlived(view)
         raise translated(view.file, error) from error
     view.verify()
+
+
+def refuse_outlived(view: View) -> None:
+    """Raise StoreUnusable if the server has ended since the look began."""
+    if view.outlived():
+        raise StoreUnusable(f"the server has ended while {view.file} was read, and a start must not wait: try again")
 
 
 def refuse_other(file: str, connection: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 
 import pytest
 
-from tests.acceptance.servers import HOST, Server, eventually, printed
+from tests.acceptance.servers import HOST, Server, eventually, printed, run
 from tests.acceptance.wire import Connection, PacketType, request
 
 pytestmark = [pytest.mark.gearstore_only, pytest.mark.slow]
@@ -173,6 +173,7 @@ def test_twenty_kills_in_the_middle_of_work(server: Server) -> None:
         eventually(partial(done, ledger, acknowledged, ended), what=lambda: ledger.faults or "progress")
         server.kill9()
         peers.join()
+        expect_sound(server)
         server.restart()
         assert ledger.faults == []
 
@@ -189,6 +190,12 @@ def test_twenty_kills_in_the_middle_of_work(server: Server) -> None:
     assert set(states.values()) == {"done", "failed"}
     twice = sum(1 for count in ledger.assignments.values() if count > 1)
     print(f"{len(states)} jobs acknowledged, {len(ledger.ended)} known to have ended, {twice} ran more than once")
+
+
+def expect_sound(server: Server) -> None:
+    """Check what the kill has left: the file is whole, and the queue's own rules hold."""
+    checked = run([sys.executable, "-m", "gearstore_cli", "check", "--db", server.db])
+    assert checked.returncode == 0, checked.stdout.decode()
 
 
 def done(ledger: Ledger, acknowledged: int, ended: int) -> bool:

@@ -69,7 +69,11 @@ def test_the_file_of_a_server_that_runs(gearstore: Cli, function: str) -> None:
 @pytest.mark.parametrize("command", [["jobs"], ["status"], ["show", "H:x:000000000001"]])
 def test_what_is_no_database(command: list[str], tmp_path: Path) -> None:
     other = tmp_path / "other"
-    for content, code, sentence in ((None, 2, "there is no"), (b"x" * 200, 4, "not a gearstore"), (b"", 4, "is empty")):
+    for content, code, sentence in (
+        (None, 2, "No such file"),
+        (b"x" * 200, 4, "not a gearstore"),
+        (b"", 4, "is empty"),
+    ):
         if content is not None:
             other.write_bytes(content)
         result = run_here([*command, "--db", str(other)])

@@ -98,6 +98,14 @@ def test_pauses() -> None:
     ]
 
 
+def test_many_functions() -> None:
+    patient = Patient("", None, now=10 * HOUR, hello={})
+    patient.functions = [{"function": f"f{n}", "queued": 1, "workers": 0, "oldest_at": 1, "held": 0} for n in range(50)]
+    found = list(functions(patient))
+    assert len(found) == 12
+    assert found[10].sentence == "and 40 more like these"
+
+
 def test_what_a_configuration_gives_up(another: Callable[..., Cli], tmp_path: Path) -> None:
     cli = another("--sync", "interval:50", "--manage-from", "any")
     config = tmp_path / "gearstore.toml"

@@ -32,7 +32,7 @@ def test_after_a_kill_with_faults(tmp_path: Path) -> None:
     result = run_here(["check", "--db", db])
     assert result.code == 1
     assert [line.split("\t")[:2] for line in result.lines] == [["checksum", handle], ["counts", "-"]]
-    assert "has faults: 2 lines above" in result.errors
+    assert "has faults, see the 2 lines above" in result.errors
     rows = [json.loads(line) for line in run_here(["check", "--db", db, "--json"]).lines]
     assert [(row["rule"], row["handle"]) for row in rows] == [("checksum", handle), ("counts", None)]
 

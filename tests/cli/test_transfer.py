@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gearstore.protocol.packets import WORK_COMPLETE, WORK_FAIL
-from tests.acceptance.servers import Server, eventually
-from tests.cli.conftest import Cli, Worker, run_here
+from tests.acceptance.servers import Server, clean_environment, eventually
+from tests.cli.conftest import COMMAND, Cli, Worker, run_here
 
 BYTES = bytes(range(256))
 KEPT = ("function", "unique", "workload", "priority", "state", "attempts", "created_at", "run_at", "started_at",
@@ -240,7 +242,7 @@ def test_killed_in_the_middle_and_run_again(other: Cli, tmp_path: Path) -> None:
     path = tmp_path / "jobs.jsonl"
     path.write_text("".join(json.dumps({"handle": f"H:x:{n}", "function": "f"}) + "\n" for n in range(20_000)))
     running = other.spawn("import", str(path))
-    eventually(lambda: other.server.status().get("f", (0, 0, 0))[0], what="the first jobs")
+    eventually(lambda: other("jobs", "--limit", "1").code == 0, what="the first jobs that are stored")
     running.process.kill()
     running.process.wait(10)
     other.server.kill9()
@@ -251,6 +253,38 @@ def test_killed_in_the_middle_and_run_again(other: Cli, tmp_path: Path) -> None:
     assert counts["known"] > 0
     assert other.server.status()["f"][0] == 20_000
     assert other("check").code == 0
+
+
+def test_two_at_a_time(other: Cli, tmp_path: Path) -> None:
+    """Both bring the same jobs; each job comes in once."""
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("".join(json.dumps({"handle": f"H:x:{n}", "function": "f"}) + "\n" for n in range(5_000)))
+    both = [other.spawn("import", str(path), "--json") for _ in range(2)]
+    assert [each.wait(30) for each in both] == [0, 0]
+    counts = [json.loads(each.output) for each in both]
+    assert sum(count["imported"] for count in counts) == 5_000
+    assert sum(count["known"] for count in counts) == 5_000
+    assert other.server.status()["f"][0] == 5_000
+
+
+def test_ctrl_c(other: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("".join(json.dumps({"handle": f"H:x:{n}", "function": "f"}) + "\n" for n in range(50_000)))
+    result = other.on_terminal("import", str(path), typed="\x03", when="import")
+    assert result.code == 130
+    assert "stopped; what was imported is stored" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_reader_that_has_enough(gearstore: Cli, function: str) -> None:
+    gearstore("submit", function, "w" * 1000, "--count", "500")
+    command = f"{shlex.join(COMMAND)} export --function {function} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, timeout=30,
+        env=clean_environment() | gearstore.environment,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert json.loads(done.stdout)["function"] == function
 
 
 def test_sources_that_are_none(gearstore: Cli, tmp_path: Path) -> None:

@@ -94,6 +94,21 @@ async def test_what_ends_early_leaves_nothing(store: SqliteStore, tmp_path: Path
     await store.close()
 
 
+async def test_it_ends_with_the_server(store: SqliteStore, tmp_path: Path) -> None:
+    before = names(tmp_path)
+    lock, store._lock = store._lock, None
+
+    def end(done: int, total: int) -> None:
+        assert done < total
+        assert lock is not None
+        lock.release()
+
+    with pytest.raises(StoreUnusable, match="the server has ended while"):
+        back_up(str(store.path), tmp_path / "backup.db", False, end)
+    assert names(tmp_path) == before
+    await store.close()
+
+
 async def test_a_failed_one_leaves_the_old_one(store: SqliteStore, tmp_path: Path) -> None:
     target = tmp_path / "backup.db"
     target.write_bytes(b"the old one")

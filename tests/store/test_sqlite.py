@@ -600,6 +600,20 @@ async def test_a_reader_elsewhere_disturbs_nobody(store: SqliteStore, other: sql
     assert other.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
 
 
+async def test_a_log_that_grew_beside_a_reader_shrinks_again(store: SqliteStore, other: sqlite3.Connection) -> None:
+    write, log = Writer(), Path(f"{store.path}-wal")
+    await write.new(1).to(store)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM jobs").fetchone()
+    for id in range(2, 1200):
+        await write.new(id, workload=b"x" * 10_000).to(store)
+    assert log.stat().st_size > 10 << 20
+    other.execute("ROLLBACK")
+    for id in range(1200, 1203):
+        await write.new(id, workload=b"x" * 10_000).to(store)
+    assert log.stat().st_size < 1 << 20
+
+
 async def test_a_start_beside_a_reader(path: Path) -> None:
     await fill(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -134,6 +135,32 @@ async def test_a_snapshot_of_a_file_that_changes_is_not_believed(store: SqliteSt
             with closing(sqlite3.connect(str(store.path))) as other:
                 other.execute("UPDATE meta SET value = 7 WHERE name = 'next_id'")
                 other.commit()
+
+
+async def test_a_look_ends_with_the_server(store: SqliteStore) -> None:
+    """Its next start must not wait for a look, however long that would take."""
+    assert store._lock is not None
+    endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with pytest.raises(StoreUnusable, match="the server has ended while"):
+        with snapshot(str(store.path)) as (connection, _):
+            store._lock.release()
+            connection.execute(endless).fetchone()
+    store._lock = None
+    await store.close()
+
+
+async def test_a_start_waits_for_a_look_to_end(store: SqliteStore, tmp_path: Path) -> None:
+    path = left_by_kill(store, tmp_path / "killed", "-wal")
+    await store.close()
+    reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM jobs").fetchone()
+    end = threading.Timer(0.3, reader.close)
+    end.start()
+    started = SqliteStore(str(path))
+    await started.open(PREFIX, 5, 1000)
+    assert not end.is_alive()
+    await started.close()
 
 
 async def test_nothing_can_be_written(store: SqliteStore, tmp_path: Path) -> None:
