@@ -1,6 +1,8 @@
 """The socket client: addresses, answers in pieces, and servers that are not what they seem."""
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,6 +105,12 @@ def test_nobody_there() -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UsageError, match="--server"):
         address_of(text)
+
+
+def test_commands_do_not_wait_for_asyncio() -> None:
+    """To load it would be a tenth of the time that `gearstore status` takes."""
+    script = "import sys, gearstore_cli.main; print('asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"False\n"
 
 
 def test_a_unix_socket(tmp_path: Path) -> None:
