@@ -1,0 +1,164 @@
+# fish completion for gearstore; made by `make docs`
+
+# Whether the command line is about this command.
+function __gearstore_is
+    set -l words (commandline -opc)
+    test "$words[2]" = "$argv[1]"
+end
+
+# Ask the server for the first column of a list; silent, and not for long, if there is none.
+function __gearstore_ask
+    set -l words (commandline -opc)
+    set -l server
+    for i in (seq 2 (count $words))
+        switch $words[$i]
+            case -s --server
+                set server --server $words[(math $i + 1)]
+            case '--server=*'
+                set server $words[$i]
+        end
+    end
+    timeout 5 $words[1] $argv $server 2>/dev/null </dev/null | string replace -r '\t.*' '' | string match -v .
+end
+
+# Functions up to the --, then a command as if it stood alone.
+function __gearstore_work
+    set -l words (commandline -opc)
+    if set -l border (contains -i -- -- $words)
+        complete -C (string join ' ' -- (string escape -- $words[(math $border + 1)..-1]) (commandline -ct))
+    else
+        __gearstore_ask status
+    end
+end
+
+complete -c gearstore -f
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -l version -s V -d 'Print the version'
+complete -c gearstore -l help -s h -d 'Show the help'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a serve -d 'Run the job server in the foreground, until SIGTERM or Ctrl-C'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a submit -d 'Submit a background job and print its handle, which means that the job is on disk'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a status -d 'Show how many jobs each function has, and how many workers'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a workers -d 'Show the connected workers, their functions and what they are doing'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a jobs -d 'List jobs, the newest 50 unless told otherwise'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a show -d 'Show all that is known of jobs'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a cancel -d 'Cancel jobs that are queued, delayed, held or running'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a retry -d 'Put failed or held jobs back into their queue, with the same handle'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a replay -d 'Submit copies of jobs that are done or failed'
+complete -c gearstore -n 'test (count (commandline -opc)) = 1' -a work -d 'Run a command for each job: the workload is its input, what it prints is the result'
+
+complete -c gearstore -n '__gearstore_is serve' -l config -l config-file -r -F -d 'Configuration file (TOML)'
+complete -c gearstore -n '__gearstore_is serve' -l check-config -l check-args -d 'Check the configuration, print ok, and end'
+complete -c gearstore -n '__gearstore_is serve' -l listen -s L -r -d 'Address to listen on: HOST[:PORT], [IPV6]:PORT or unix:PATH'
+complete -c gearstore -n '__gearstore_is serve' -l port -s p -r -d 'Port of the addresses that name none'
+complete -c gearstore -n '__gearstore_is serve' -l backlog -s b -r -d 'Connections that may wait to be accepted'
+complete -c gearstore -n '__gearstore_is serve' -l keepalive -d 'Notice peers that vanished without a word (TCP keepalive)'
+complete -c gearstore -n '__gearstore_is serve' -l no-keepalive -d 'Not: Notice peers that vanished without a word (TCP keepalive)'
+complete -c gearstore -n '__gearstore_is serve' -l keepalive-idle -r -d 'Seconds of silence before the first keepalive probe'
+complete -c gearstore -n '__gearstore_is serve' -l keepalive-interval -r -d 'Seconds between two keepalive probes'
+complete -c gearstore -n '__gearstore_is serve' -l keepalive-count -r -d 'Unanswered keepalive probes after which a peer is lost'
+complete -c gearstore -n '__gearstore_is serve' -l manage-from -r -a 'loopback any' -d 'Where verbs that change jobs are taken from: loopback (and the Unix socket), or any'
+complete -c gearstore -n '__gearstore_is serve' -l db -r -F -d 'The database that holds the jobs'
+complete -c gearstore -n '__gearstore_is serve' -l memory -d 'Store nothing: every job is lost when the server ends'
+complete -c gearstore -n '__gearstore_is serve' -l no-memory -d 'Not: Store nothing: every job is lost when the server ends'
+complete -c gearstore -n '__gearstore_is serve' -l sync -r -d 'full: an acknowledged job survives a power cut'
+complete -c gearstore -n '__gearstore_is serve' -l window -r -d 'Queued jobs of one function and priority that are held in memory'
+complete -c gearstore -n '__gearstore_is serve' -l job-retries -s j -r -d 'Attempts in all before a job whose workers were lost is failed'
+complete -c gearstore -n '__gearstore_is serve' -l max-interruptions -r -d 'Ends of the server that a running job may see before it is held for the operator'
+complete -c gearstore -n '__gearstore_is serve' -l round-robin -s R -d 'Take a worker\'s functions in turn instead of emptying one after the other'
+complete -c gearstore -n '__gearstore_is serve' -l no-round-robin -d 'Not: Take a worker\'s functions in turn instead of emptying one after the other'
+complete -c gearstore -n '__gearstore_is serve' -l worker-wakeup -s w -r -d 'Sleeping workers to wake for each new job'
+complete -c gearstore -n '__gearstore_is serve' -l priority-scope -r -a 'function global' -d 'function: priorities order the jobs of each function'
+complete -c gearstore -n '__gearstore_is serve' -l exceptions -d 'Send every client the exceptions of its jobs, also if it didn\'t ask for them'
+complete -c gearstore -n '__gearstore_is serve' -l no-exceptions -d 'Not: Send every client the exceptions of its jobs, also if it didn\'t ask for them'
+complete -c gearstore -n '__gearstore_is serve' -l job-handle-prefix -r -d 'What handles begin with'
+complete -c gearstore -n '__gearstore_is serve' -l max-packet -r -d 'Largest packet that is taken'
+complete -c gearstore -n '__gearstore_is serve' -l max-output -r -d 'Answers that a connection may leave unread before it is dropped'
+complete -c gearstore -n '__gearstore_is serve' -l file-descriptors -s f -r -d 'Open files that the server may have, one a connection'
+complete -c gearstore -n '__gearstore_is serve' -l drain-timeout -r -d 'Seconds that running jobs get to end when the server is told to stop'
+complete -c gearstore -n '__gearstore_is serve' -l loop -r -a 'auto uvloop asyncio' -d 'The event loop: uvloop, asyncio, or auto, which takes uvloop if it is installed'
+complete -c gearstore -n '__gearstore_is serve' -l log-level -l verbose -r -a 'FATAL ALERT CRITICAL ERROR WARNING NOTICE INFO DEBUG' -d 'What is logged: FATAL, ALERT, CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG'
+complete -c gearstore -n '__gearstore_is serve' -l log-file -s l -r -F -d 'Where the log goes: a file, stderr, or none'
+complete -c gearstore -n '__gearstore_is serve' -l pid-file -s P -r -F -d 'File that holds the server\'s process id while it runs'
+
+complete -c gearstore -n '__gearstore_is submit' -a '(__gearstore_ask status)'
+complete -c gearstore -n '__gearstore_is submit' -l file -r -F -d 'Read the workload from a file'
+complete -c gearstore -n '__gearstore_is submit' -l unique -s u -r -d 'Equal uniques of a function become one job'
+complete -c gearstore -n '__gearstore_is submit' -l priority -s p -r -a 'high normal low' -d 'Priority'
+complete -c gearstore -n '__gearstore_is submit' -l in -r -d 'Run it later: 90s, 10m, 1h30m, 2d'
+complete -c gearstore -n '__gearstore_is submit' -l at -r -d 'Run it then: 14:00, \'2026-12-01 08:00\', ISO'
+complete -c gearstore -n '__gearstore_is submit' -l wait -d 'Wait for the result and print it'
+complete -c gearstore -n '__gearstore_is submit' -l count -s n -r -d 'Submit so many copies'
+complete -c gearstore -n '__gearstore_is submit' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is status' -l watch -s w -d 'Go on until Ctrl-C, every SECONDS'
+complete -c gearstore -n '__gearstore_is status' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is status' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is workers' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is workers' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is jobs' -a '(__gearstore_ask jobs --limit 100)'
+complete -c gearstore -n '__gearstore_is jobs' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
+complete -c gearstore -n '__gearstore_is jobs' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State'
+complete -c gearstore -n '__gearstore_is jobs' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
+complete -c gearstore -n '__gearstore_is jobs' -l until -r -d 'Submitted before then'
+complete -c gearstore -n '__gearstore_is jobs' -l error -r -d 'Text contained in the error or the reason'
+complete -c gearstore -n '__gearstore_is jobs' -l unique -r -d 'The client\'s unique, exactly'
+complete -c gearstore -n '__gearstore_is jobs' -l payload-match -r -d 'Text contained in the workload'
+complete -c gearstore -n '__gearstore_is jobs' -l limit -r -d 'At most so many jobs'
+complete -c gearstore -n '__gearstore_is jobs' -l oldest -d 'Oldest first'
+complete -c gearstore -n '__gearstore_is jobs' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is jobs' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is show' -a '(__gearstore_ask jobs --limit 100)'
+complete -c gearstore -n '__gearstore_is show' -l payload -l workload -d 'Print the workload of one job, as it is'
+complete -c gearstore -n '__gearstore_is show' -l result -d 'Print the result of one job, as it is'
+complete -c gearstore -n '__gearstore_is show' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is show' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is cancel' -a '(__gearstore_ask jobs --limit 100 --state=queued --state=delayed --state=held --state=running)'
+complete -c gearstore -n '__gearstore_is cancel' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
+complete -c gearstore -n '__gearstore_is cancel' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State'
+complete -c gearstore -n '__gearstore_is cancel' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
+complete -c gearstore -n '__gearstore_is cancel' -l until -r -d 'Submitted before then'
+complete -c gearstore -n '__gearstore_is cancel' -l error -r -d 'Text contained in the error or the reason'
+complete -c gearstore -n '__gearstore_is cancel' -l unique -r -d 'The client\'s unique, exactly'
+complete -c gearstore -n '__gearstore_is cancel' -l payload-match -r -d 'Text contained in the workload'
+complete -c gearstore -n '__gearstore_is cancel' -l limit -r -d 'At most so many jobs'
+complete -c gearstore -n '__gearstore_is cancel' -l dry-run -s n -d 'Change nothing'
+complete -c gearstore -n '__gearstore_is cancel' -l yes -s y -d 'Don\'t ask before more than one job'
+complete -c gearstore -n '__gearstore_is cancel' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is cancel' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is retry' -a '(__gearstore_ask jobs --limit 100 --state=failed --state=held)'
+complete -c gearstore -n '__gearstore_is retry' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
+complete -c gearstore -n '__gearstore_is retry' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State'
+complete -c gearstore -n '__gearstore_is retry' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
+complete -c gearstore -n '__gearstore_is retry' -l until -r -d 'Submitted before then'
+complete -c gearstore -n '__gearstore_is retry' -l error -r -d 'Text contained in the error or the reason'
+complete -c gearstore -n '__gearstore_is retry' -l unique -r -d 'The client\'s unique, exactly'
+complete -c gearstore -n '__gearstore_is retry' -l payload-match -r -d 'Text contained in the workload'
+complete -c gearstore -n '__gearstore_is retry' -l limit -r -d 'At most so many jobs'
+complete -c gearstore -n '__gearstore_is retry' -l dry-run -s n -d 'Change nothing'
+complete -c gearstore -n '__gearstore_is retry' -l yes -s y -d 'Don\'t ask before more than one job'
+complete -c gearstore -n '__gearstore_is retry' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is retry' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is replay' -a '(__gearstore_ask jobs --limit 100 --state=done --state=failed)'
+complete -c gearstore -n '__gearstore_is replay' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
+complete -c gearstore -n '__gearstore_is replay' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State'
+complete -c gearstore -n '__gearstore_is replay' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
+complete -c gearstore -n '__gearstore_is replay' -l until -r -d 'Submitted before then'
+complete -c gearstore -n '__gearstore_is replay' -l error -r -d 'Text contained in the error or the reason'
+complete -c gearstore -n '__gearstore_is replay' -l unique -r -d 'The client\'s unique, exactly'
+complete -c gearstore -n '__gearstore_is replay' -l payload-match -r -d 'Text contained in the workload'
+complete -c gearstore -n '__gearstore_is replay' -l limit -r -d 'At most so many jobs'
+complete -c gearstore -n '__gearstore_is replay' -l dry-run -s n -d 'Change nothing'
+complete -c gearstore -n '__gearstore_is replay' -l yes -s y -d 'Don\'t ask before more than one job'
+complete -c gearstore -n '__gearstore_is replay' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is replay' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is work' -a '(__gearstore_work)'
+complete -c gearstore -n '__gearstore_is work' -l parallel -s j -r -d 'Jobs at a time'
+complete -c gearstore -n '__gearstore_is work' -l count -s c -r -d 'End after so many jobs'
+complete -c gearstore -n '__gearstore_is work' -l timeout -r -d 'Kill a command that takes longer'
+complete -c gearstore -n '__gearstore_is work' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
