@@ -56,8 +56,8 @@ _gearstore_takes() {
         serve:--listen | serve:-L | serve:--port | serve:-p | serve:--backlog | serve:-b | serve:--keepalive-idle | \
             serve:--keepalive-interval | serve:--keepalive-count | serve:--sync | serve:--window | serve:--job-retries | \
             serve:-j | serve:--max-interruptions | serve:--worker-wakeup | serve:-w | serve:--job-handle-prefix | \
-            serve:--max-packet | serve:--max-output | serve:--file-descriptors | serve:-f | serve:--drain-timeout) \
-            takes=(any) ;;
+            serve:--keep-done | serve:--keep-failed | serve:--store-result | serve:--max-packet | serve:--max-output | \
+            serve:--file-descriptors | serve:-f | serve:--drain-timeout) takes=(any) ;;
         serve:--manage-from) takes=(words loopback any) ;;
         serve:--priority-scope) takes=(words function global) ;;
         serve:--loop) takes=(words auto uvloop asyncio) ;;
@@ -70,28 +70,52 @@ _gearstore_takes() {
         workers:--server | workers:-s) takes=(any) ;;
         jobs:--function | jobs:-f) takes=(function) ;;
         jobs:--state) takes=(words queued delayed running held done failed cancelled) ;;
-        jobs:--since | jobs:--until | jobs:--error | jobs:--unique | jobs:--payload-match | jobs:--limit | jobs:--server \
-            | jobs:-s) takes=(any) ;;
+        jobs:--since | jobs:--until | jobs:--error | jobs:--unique | jobs:--payload-match | jobs:--cause | jobs:--limit \
+            | jobs:--server | jobs:-s) takes=(any) ;;
         show:--server | show:-s) takes=(any) ;;
+        failures:--function | failures:-f) takes=(function) ;;
+        failures:--server | failures:-s) takes=(any) ;;
         cancel:--function | cancel:-f) takes=(function) ;;
         cancel:--state) takes=(words queued delayed running held done failed cancelled) ;;
-        cancel:--since | cancel:--until | cancel:--error | cancel:--unique | cancel:--payload-match | cancel:--limit | \
-            cancel:--server | cancel:-s) takes=(any) ;;
+        cancel:--since | cancel:--until | cancel:--error | cancel:--unique | cancel:--payload-match | cancel:--cause | \
+            cancel:--limit | cancel:--rate | cancel:--server | cancel:-s) takes=(any) ;;
         retry:--function | retry:-f) takes=(function) ;;
         retry:--state) takes=(words queued delayed running held done failed cancelled) ;;
-        retry:--since | retry:--until | retry:--error | retry:--unique | retry:--payload-match | retry:--limit | \
-            retry:--server | retry:-s) takes=(any) ;;
+        retry:--since | retry:--until | retry:--error | retry:--unique | retry:--payload-match | retry:--cause | \
+            retry:--limit | retry:--delay | retry:--rate | retry:--server | retry:-s) takes=(any) ;;
         replay:--function | replay:-f) takes=(function) ;;
         replay:--state) takes=(words queued delayed running held done failed cancelled) ;;
-        replay:--since | replay:--until | replay:--error | replay:--unique | replay:--payload-match | replay:--limit | \
-            replay:--server | replay:-s) takes=(any) ;;
+        replay:--since | replay:--until | replay:--error | replay:--unique-is | replay:--payload-match | replay:--cause \
+            | replay:--limit | replay:--delay | replay:--as-function | replay:--rate | replay:--server | replay:-s) \
+            takes=(any) ;;
+        replay:--unique) takes=(words keep drop) ;;
+        hold:--function | hold:-f) takes=(function) ;;
+        hold:--state) takes=(words queued delayed running held done failed cancelled) ;;
+        hold:--since | hold:--until | hold:--error | hold:--unique | hold:--payload-match | hold:--cause | hold:--limit \
+            | hold:--rate | hold:--server | hold:-s) takes=(any) ;;
+        release:--function | release:-f) takes=(function) ;;
+        release:--state) takes=(words queued delayed running held done failed cancelled) ;;
+        release:--since | release:--until | release:--error | release:--unique | release:--payload-match | \
+            release:--cause | release:--limit | release:--delay | release:--rate | release:--server | release:-s) \
+            takes=(any) ;;
+        purge:--function | purge:-f) takes=(function) ;;
+        purge:--state) takes=(words queued delayed running held done failed cancelled) ;;
+        purge:--since | purge:--until | purge:--error | purge:--unique | purge:--payload-match | purge:--cause | \
+            purge:--limit | purge:--rate | purge:--server | purge:-s) takes=(any) ;;
+        pause:--for | pause:--server | pause:-s) takes=(any) ;;
+        resume:--server | resume:-s) takes=(any) ;;
+        drain:--timeout | drain:--server | drain:-s) takes=(any) ;;
         work:--parallel | work:-j | work:--count | work:-c | work:--timeout | work:--server | work:-s) takes=(any) ;;
+        'config show:--function' | 'config show:-f') takes=(function) ;;
+        'config show:--config' | 'config show:--config-file') takes=(file) ;;
+        'config show:--server' | 'config show:-s') takes=(any) ;;
+        'config check:--config' | 'config check:--config-file') takes=(file) ;;
         *) return 1 ;;
     esac
 }
 
 _gearstore() {
-    local program=$1 words=() word current command takes want=() place=0 border=0 i
+    local program=$1 words=() members=() word current command takes want=() place=0 border=0 first=2 i
     COMPREPLY=()
     # Bash takes : and = for ends of words; handles, addresses and --option=value hold them.
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -106,10 +130,22 @@ _gearstore() {
     current=${words[last]}
     command=${words[1]}
     if ((last == 1)); then
-        _gearstore_offer serve submit status workers jobs show cancel retry replay work --help --version
+        _gearstore_offer serve submit status workers jobs show failures cancel retry replay hold release purge pause resume drain work \
+            config --help --version
         return
     fi
-    for ((i = 2; i < last && !border; i++)); do
+    case $command in
+        config) members=(show check sample) ;;
+    esac
+    if ((${#members[@]})); then
+        if ((last == 2)); then
+            _gearstore_offer "${members[@]}" --help
+            return
+        fi
+        command+=" ${words[2]}"
+        first=3
+    fi
+    for ((i = first; i < last && !border; i++)); do
         case ${words[i]} in
             --) border=$i ;;
             --*=*) ;;
@@ -129,21 +165,35 @@ _gearstore() {
             serve) _gearstore_offer --config --check-config --listen --port --backlog --keepalive --no-keepalive \
                 --keepalive-idle --keepalive-interval --keepalive-count --manage-from --db --memory --no-memory --sync \
                 --window --job-retries --max-interruptions --round-robin --no-round-robin --worker-wakeup \
-                --priority-scope --exceptions --no-exceptions --job-handle-prefix --max-packet --max-output \
-                --file-descriptors --drain-timeout --loop --log-level --log-file --pid-file --help ;;
+                --priority-scope --exceptions --no-exceptions --job-handle-prefix --keep-done --keep-failed \
+                --store-result --max-packet --max-output --file-descriptors --drain-timeout --loop --log-level \
+                --log-file --pid-file --help ;;
             submit) _gearstore_offer --file --unique --priority --in --at --wait --count --server --help ;;
             status) _gearstore_offer --watch --json --server --help ;;
             workers) _gearstore_offer --json --server --help ;;
-            jobs) _gearstore_offer --function --state --since --until --error --unique --payload-match --limit --oldest \
-                --json --server --help ;;
+            jobs) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
+                --oldest --json --server --help ;;
             show) _gearstore_offer --payload --result --json --server --help ;;
-            cancel) _gearstore_offer --function --state --since --until --error --unique --payload-match --limit \
-                --dry-run --yes --json --server --help ;;
-            retry) _gearstore_offer --function --state --since --until --error --unique --payload-match --limit \
-                --dry-run --yes --json --server --help ;;
-            replay) _gearstore_offer --function --state --since --until --error --unique --payload-match --limit \
-                --dry-run --yes --json --server --help ;;
+            failures) _gearstore_offer --function --json --server --help ;;
+            cancel) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
+                --rate --dry-run --yes --json --server --help ;;
+            retry) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
+                --delay --rate --dry-run --yes --json --server --help ;;
+            replay) _gearstore_offer --function --state --since --until --error --unique-is --payload-match --cause \
+                --limit --delay --as-function --unique --again --rate --dry-run --yes --json --server --help ;;
+            hold) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
+                --rate --dry-run --yes --json --server --help ;;
+            release) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause \
+                --limit --delay --rate --dry-run --yes --json --server --help ;;
+            purge) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
+                --rate --dry-run --yes --json --server --help ;;
+            pause) _gearstore_offer --for --hold --json --server --help ;;
+            resume) _gearstore_offer --json --server --help ;;
+            drain) _gearstore_offer --timeout --server --help ;;
             work) _gearstore_offer --parallel --count --timeout --server --help ;;
+            'config show') _gearstore_offer --function --config --json --server --help ;;
+            'config check') _gearstore_offer --config --help ;;
+            'config sample') _gearstore_offer --help ;;
         esac
     else
         case $command in
@@ -153,6 +203,12 @@ _gearstore() {
             cancel) _gearstore_values handle queued delayed held running ;;
             retry) _gearstore_values handle failed held ;;
             replay) _gearstore_values handle done failed ;;
+            hold) _gearstore_values handle queued delayed ;;
+            release) _gearstore_values handle held ;;
+            purge) _gearstore_values handle done failed cancelled ;;
+            pause) ((place == 0)) && _gearstore_values function ;;
+            resume) ((place == 0)) && _gearstore_values function ;;
+            drain) ((place == 0)) && _gearstore_values function ;;
             work)
                 if ((!border)); then
                     _gearstore_values function

@@ -5,7 +5,7 @@ from shlex import join, quote
 from textwrap import wrap
 
 from .commands import Command
-from .values import Value, flags_of, value_of
+from .values import Value, first_words, flags_of, members, value_of
 
 TEMPLATE = r"""# bash completion for gearstore; made by `make docs`
 
@@ -66,7 +66,7 @@ _gearstore_takes() {
 }
 
 _gearstore() {
-    local program=$1 words=() word current command takes want=() place=0 border=0 i
+    local program=$1 words=() members=() word current command takes want=() place=0 border=0 first=2 i
     COMPREPLY=()
     # Bash takes : and = for ends of words; handles, addresses and --option=value hold them.
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -84,7 +84,18 @@ _gearstore() {
         _gearstore_offer @COMMANDS@
         return
     fi
-    for ((i = 2; i < last && !border; i++)); do
+    case $command in
+@MEMBERS@
+    esac
+    if ((${#members[@]})); then
+        if ((last == 2)); then
+            _gearstore_offer "${members[@]}" --help
+            return
+        fi
+        command+=" ${words[2]}"
+        first=3
+    fi
+    for ((i = first; i < last && !border; i++)); do
         case ${words[i]} in
             --) border=$i ;;
             --*=*) ;;
@@ -125,12 +136,13 @@ COMMAND = """            {name})
 
 def completion(commands: list[Command]) -> str:
     """Return the script."""
-    names = " ".join([*(command.name for command in commands), "--help", "--version"])
     parts: dict[str, Iterable[str]] = {
-        "@COMMANDS@": [names],
+        "@COMMANDS@": [folded("        " + join([*first_words(commands), "--help", "--version"])).strip()],
+        "@MEMBERS@": (f"        {group}) members=({join(words)}) ;;" for group, words in member_words(commands)),
         "@TAKES@": (line for command in commands for line in takes(command)),
         "@FLAGS@": (
-            folded(f"            {each.name}) _gearstore_offer {' '.join(flags_of(each))} ;;") for each in commands
+            folded(f"            {quote(each.name)}) _gearstore_offer {' '.join(flags_of(each))} ;;")
+            for each in commands
         ),
         "@ARGUMENTS@": (line for command in commands for line in arguments(command)),
     }
@@ -138,6 +150,12 @@ def completion(commands: list[Command]) -> str:
     for marker, lines in parts.items():
         script = script.replace(marker, "\n".join(lines))
     return script
+
+
+def member_words(commands: list[Command]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each first word that a second one follows, and all of these."""
+    for group, found in members(commands).items():
+        yield group, [each.name.removeprefix(f"{group} ") for each in found]
 
 
 def takes(command: Command) -> Iterator[str]:
@@ -163,12 +181,12 @@ def arguments(command: Command) -> Iterator[str]:
     """Yield the case of a command's arguments; the last of them may be repeated."""
     values = [value_of(command, each) for each in command.arguments]
     if values and values[0].kind == "command":
-        yield COMMAND.format(name=command.name)
+        yield COMMAND.format(name=quote(command.name))
         return
     for place, (argument, value) in enumerate(zip(command.arguments, values, strict=True)):
         if value.kind != "any":
             test = "" if argument.repeated else f"((place == {place})) && "
-            yield f"            {command.name}) {test}_gearstore_values {joined(value)} ;;"
+            yield f"            {quote(command.name)}) {test}_gearstore_values {joined(value)} ;;"
 
 
 def joined(value: Value) -> str:

@@ -45,6 +45,11 @@ class Command:
     parameters: tuple[Parameter, ...]
 
     @property
+    def group(self) -> str:
+        """The first word of a name of two, nothing otherwise."""
+        return self.name.partition(" ")[0] if " " in self.name else ""
+
+    @property
     def shown(self) -> list[Parameter]:
         """The arguments and options that the help shows."""
         return [each for each in self.parameters if not each.hidden]
@@ -66,8 +71,8 @@ class Command:
 
 
 def first_sentence(text: str) -> str:
-    """Return a text up to its first full stop or semicolon, without it."""
-    return re.split(r"[.;](?:\s|$)", text, maxsplit=1)[0]
+    """Return a text up to its first full stop, without it."""
+    return re.split(r"\.(?:\s|$)", text, maxsplit=1)[0]
 
 
 def commands() -> list[Command]:
@@ -105,7 +110,7 @@ def read_parameter(declared: inspect.Parameter) -> Parameter:
     words = tuple(str(each.value) for each in kind) if issubclass(kind, Enum) else ()
     metavar = info.metavar or ("|".join(words) if words else METAVARS.get(kind, kind.__name__.upper()))
     if not flags:
-        metavar = info.metavar or declared.name.upper()
+        metavar = re.sub(r"^\[(.*)\]$", r"\1", info.metavar or declared.name.upper())
     return Parameter(
         declared.name,
         flags,

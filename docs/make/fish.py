@@ -3,14 +3,21 @@
 from collections.abc import Iterator
 
 from .commands import Command, Parameter, first_sentence
-from .values import value_of
+from .values import members, value_of
 
 HEAD = r"""# fish completion for gearstore; made by `make docs`
 
 # Whether the command line is about this command.
 function __gearstore_is
     set -l words (commandline -opc)
-    test "$words[2]" = "$argv[1]"
+    set -l last (math 1 + (count $argv))
+    test "$words[2..$last]" = "$argv"
+end
+
+# Whether these words were the last ones before the current.
+function __gearstore_after
+    set -l words (commandline -opc)
+    test "$words[2..-1]" = "$argv"
 end
 
 # Ask the server for the first column of a list; silent, and not for long, if there is none.
@@ -39,14 +46,15 @@ function __gearstore_work
 end
 
 complete -c gearstore -f
-complete -c gearstore -n 'test (count (commandline -opc)) = 1' -l version -s V -d 'Print the version'
+complete -c gearstore -n __gearstore_after -l version -s V -d 'Print the version'
 complete -c gearstore -l help -s h -d 'Show the help'
 """
 
 
 def completion(commands: list[Command]) -> str:
     """Return the script."""
-    lines = [f"{at_first()} -a {each.name} -d {quoted(each.summary)}" for each in commands]
+    lines = list(map(name_line, commands))
+    lines += [f"complete -c gearstore -n __gearstore_after -a {group}" for group in members(commands)]
     for command in commands:
         lines.append("")
         lines += [argument_line(command, each) for each in command.arguments if source(command, each)]
@@ -54,9 +62,10 @@ def completion(commands: list[Command]) -> str:
     return HEAD + "\n".join(lines) + "\n"
 
 
-def at_first() -> str:
-    """Return the beginning of a line about commands."""
-    return "complete -c gearstore -n 'test (count (commandline -opc)) = 1'"
+def name_line(command: Command) -> str:
+    """Return the line of a command's name, of the second word where there are two."""
+    place = quoted(f"__gearstore_after {command.group}".strip())
+    return f"complete -c gearstore -n {place} -a {command.name.split()[-1]} -d {quoted(command.summary)}"
 
 
 def of(command: Command) -> str:

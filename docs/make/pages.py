@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gearstore import __version__
+from gearstore.kinds import as_text
 from gearstore.options import FOREIGN, OPTIONS, Option
+from gearstore.policies import KEYS, PolicyKey, write_value
+from gearstore.settings import SAMPLE
 from gearstore_cli.serve import default_text
 
 from . import roff
@@ -33,10 +36,15 @@ class Group(NamedTuple):
 
 GROUPS = (
     Group("run the job server", ("serve",)),
+    Group("show and check the configuration of a server", ("config",)),
     Group("submit jobs", ("submit",)),
     Group("run a command for each job", ("work",)),
     Group("see how the queues are doing", ("status", "workers")),
-    Group("find jobs, and retry, replay or cancel them", ("jobs", "show", "retry", "replay", "cancel")),
+    Group(
+        "find jobs, and retry, replay, cancel, hold or forget them",
+        ("jobs", "show", "failures", "retry", "replay", "cancel", "hold", "release", "purge"),
+    ),
+    Group("stop and start the flow of jobs", ("pause", "resume", "drain")),
 )
 
 
@@ -60,7 +68,7 @@ def commands_of(group: Group) -> list[Command]:
 
 def group_page(group: Group) -> str:
     """Return the page of a group in Markdown."""
-    synopsis = "\\\n".join(f"`gearstore {each.name}` {usage(each)}" for each in commands_of(group))
+    synopsis = "\\\n".join(f"`gearstore {each.name}` {usage(each)}".strip() for each in commands_of(group))
     return weave(group.commands[0], f"{group.page}(1): {group.purpose}", f"## Synopsis\n\n{synopsis}\n\n## Description")
 
 
@@ -117,7 +125,7 @@ def explained(group: list[Command]) -> Iterator[str]:
     """Yield the explanation of each command, and at the end of what they share."""
     shared = shared_parameters(group)
     for command in group:
-        yield f"### `gearstore {command.name}` {usage(command)}"
+        yield f"### `gearstore {command.name}` {usage(command)}".strip()
         yield from map(literal, command.paragraphs)
         yield from own_parameters(command, shared)
         if below := [short(each) for each in command.shown if each in shared]:
@@ -149,7 +157,9 @@ def overview(_: str) -> str:
     lines = []
     for group in GROUPS:
         lines.append(f"### {group.purpose.capitalize()}: {group.page}(1)")
-        lines += [f"`{each.name}` {usage(each)}\n: {literal(each.summary)}." for each in commands_of(group)]
+        lines += [
+            f"`{each.name}` {usage(each)}".strip() + f"\n: {literal(each.summary)}." for each in commands_of(group)
+        ]
     return "\n\n".join(lines)
 
 
@@ -190,6 +200,18 @@ def exit_status(_: str) -> str:
     return (TEXTS / "exit.md").read_text()
 
 
+def policies(_: str) -> str:
+    """Return the keys of the tables that are about functions."""
+    return "\n\n".join(map(policy_key, KEYS))
+
+
+def policy_key(key: PolicyKey) -> str:
+    """Return one key of a function's table with its explanation."""
+    default = f"`{key.option}`, for all functions" if key.option else literal(as_text(write_value(key, SAMPLE)))
+    value = f"[*{key.kind.metavar}*, ...]" if key.repeated else f"*{key.kind.metavar}*"
+    return f"`{key.name}` = {value}\n: {literal(key.help)} (default: {default})"
+
+
 def see_also(page: str) -> str:
     """Return the other pages."""
     others = ["gearstore(1)", *(f"{group.page}(1)" for group in GROUPS), "gearstore.toml(5)"]
@@ -211,6 +233,7 @@ DIRECTIVES: dict[str, Callable[[str], str]] = {
     "options": options_before_command,
     "foreign": foreign_options,
     "keys": keys,
+    "policies": policies,
     "exit": exit_status,
     "see_also": see_also,
 }

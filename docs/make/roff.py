@@ -24,7 +24,8 @@ def page(markdown: str, date: str, source: str) -> str:
     name, section, purpose = found.groups()
     lines = [
         f'.TH {code(name.upper())} {section} "{date}" "{source}" "{MANUAL}"',
-        ".nr HY 0",  # words such as gearstore-jobs stay whole
+        ".nh",  # words such as gearstore-jobs stay whole
+        ".nr HY 0",
         ".ad l",
         ".SH NAME",
         rf"{code(name)} \- {text(purpose)}",

@@ -3,18 +3,12 @@
 from typing import NamedTuple
 
 from gearstore.options import OPTIONS
+from gearstore_cli.verbs import VERBS
 
 from .commands import Command, Parameter
 
 # Which states of jobs a command is for, so that only handles of such are offered; of the others, all.
-STATES = {
-    "retry": ("failed", "held"),
-    "replay": ("done", "failed"),
-    "cancel": ("queued", "delayed", "held", "running"),
-    "hold": ("queued", "delayed"),
-    "release": ("held",),
-    "purge": ("done", "failed", "cancelled"),
-}
+STATES = {verb.name: verb.states for verb in VERBS}
 BY_METAVAR = {"FILE": "file", "GLOB": "function"}
 BY_NAME = {"function": "function", "functions": "function", "handle": "handle", "handles": "handle"}
 SERVE_WORDS = {
@@ -40,6 +34,17 @@ def value_of(command: Command, parameter: Parameter) -> Value:
         return Value("command")
     kind = BY_METAVAR.get(parameter.metavar) or BY_NAME.get(parameter.name, "any")
     return Value(kind, STATES.get(command.name, ()) if kind == "handle" else ())
+
+
+def members(commands: list[Command]) -> dict[str, list[Command]]:
+    """Return the commands of two words, by the first of them."""
+    groups = dict.fromkeys(each.group for each in commands if each.group)
+    return {group: [each for each in commands if each.group == group] for group in groups}
+
+
+def first_words(commands: list[Command]) -> list[str]:
+    """Return what can follow `gearstore`, each once."""
+    return list(dict.fromkeys(each.name.split()[0] for each in commands))
 
 
 def flags_of(command: Command) -> list[str]:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from textwrap import indent
 
 from .commands import Command, Parameter, first_sentence
-from .values import value_of
+from .values import members, value_of
 
 TEMPLATE = r"""#compdef gearstore
 # zsh completion for gearstore; made by `make docs`
@@ -35,33 +36,58 @@ _gearstore_work() {
 
 _gearstore() {
     local curcontext=$curcontext gearstore_program=$words[1] state line
+    local -a commands
     typeset -A opt_args
-    local -a commands=(
-@COMMANDS@
-    )
     _arguments -C \
         '(- *)'{-h,--help}'[Show the help]' \
         '(- *)'{-V,--version}'[Print the version]' \
         '1:command:->command' \
         '*::argument:->argument'
-    case $state in
-        command) _describe command commands ;;
-        argument)
-            case $words[1] in
-@CASES@
-            esac
-            ;;
-    esac
+@CHOICE@
 }
 
 _gearstore "$@"
 """
 
+CHOICE = """\
+case $state in
+    command)
+        commands=(
+@NAMES@
+        )
+        _describe command commands
+        ;;
+    argument)
+        case $words[1] in
+@CASES@
+        esac
+        ;;
+esac"""
+GROUP = """\
+_arguments -C '(- *)'{-h,--help}'[Show the help]' '1:command:->command' '*::argument:->argument'
+"""
+
 
 def completion(commands: list[Command]) -> str:
     """Return the script."""
-    names = "\n".join(f"        {quoted(f'{each.name}:{each.summary}')}" for each in commands)
-    return TEMPLATE.replace("@COMMANDS@", names).replace("@CASES@", "\n".join(map(case, commands)))
+    return TEMPLATE.replace("@CHOICE@", indented(choice(commands, ""), 4))
+
+
+def choice(commands: list[Command], group: str) -> str:
+    """Return what goes on with the state of _arguments: the name of a command, or one case for each."""
+    within = [each for each in commands if each.group == group]
+    described = [f"{each.name.split()[-1]}:{each.summary}" for each in within]
+    cases = [case(each) for each in within]
+    if not group:
+        described += members(commands)
+        cases += [group_case(found, name) for name, found in members(commands).items()]
+    names = "\n".join(map(quoted, described))
+    return CHOICE.replace("@NAMES@", indented(names, 12)).replace("@CASES@", indented("\n".join(cases), 12))
+
+
+def group_case(commands: list[Command], group: str) -> str:
+    """Return the case of a first word that a second one follows."""
+    return f"{group})\n{indented(GROUP + choice(commands, group), 4)}\n    ;;"
 
 
 def case(command: Command) -> str:
@@ -69,8 +95,8 @@ def case(command: Command) -> str:
     specifications = [r"'(- *)'{-h,--help}'[Show the help]'"]
     specifications += [each for option in command.options for each in option_specifications(command, option)]
     specifications += [argument_specification(command, each) for each in command.arguments]
-    lines = " \\\n".join(f"                        {each}" for each in specifications)
-    return f"                {command.name})\n                    _arguments -s \\\n{lines}\n                    ;;"
+    lines = " \\\n".join(specifications)
+    return f"{command.name.split()[-1]})\n    _arguments -s \\\n{indented(lines, 8)}\n    ;;"
 
 
 def option_specifications(command: Command, option: Parameter) -> Iterator[str]:
@@ -106,3 +132,8 @@ def action(command: Command, parameter: Parameter) -> str:
 def quoted(text: str) -> str:
     """Return a text for zsh."""
     return "'" + text.replace("'", r"'\''") + "'"
+
+
+def indented(text: str, width: int) -> str:
+    """Return lines with so many blanks before them."""
+    return indent(text, " " * width)

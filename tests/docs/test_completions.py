@@ -16,7 +16,7 @@ from tests.acceptance.servers import HOST, clean_environment, free_port, tool
 from tests.cli.conftest import Cli, Worker, read_terminal, take_terminal
 
 COMPLETIONS = Path(__file__).parents[2] / "completions"
-NAMES = [command.name for command in commands()]
+NAMES = {command.name.split()[0] for command in commands()}
 EVIL = "evil $(touch pwned) `touch pwned`"
 
 BASH = """
@@ -97,8 +97,9 @@ def offered(request: pytest.FixtureRequest) -> Complete:
 
 
 def test_commands(offered: Complete) -> None:
-    assert set(NAMES) <= set(offered(""))
+    assert NAMES <= set(offered(""))
     assert set(offered("sta")) == {name for name in NAMES if name.startswith("sta")}
+    assert offered("config", "sa") == ["sample"]
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
@@ -198,6 +199,7 @@ def test_a_terminal(
     failing = worker(gearstore, function)
     failing.report(WORK_FAIL, failing.grab()[0])
     assert "<retry>" in terminal("gearstore retr\t\n", "<retry>")
+    assert "<config><sample>" in terminal("gearstore confi\tsa\t\n", "<sample>")
     assert "<submit><-p><high>" in terminal("gearstore submit -p hi\t\n", "<high>")
     assert f"<retry><{handle}>" in terminal("gearstore retry H\t\n", f"<{handle}>")
     assert f"<jobs><--function><{function}>" in terminal(

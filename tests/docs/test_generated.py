@@ -113,7 +113,7 @@ def test_man_shows_a_page_without_a_warning(installed: Path, page: str) -> None:
     text = shown(installed, section, name)
     assert text.startswith("GEARSTORE")
     assert re.search(rf"\b{name.removeprefix('gearstore-')}\b", text)
-    assert "`" not in text and "{" not in text, "Markdown that was not understood"
+    assert not re.search(r"`|\{\w+\}", text), "Markdown that was not understood"
 
 
 def test_no_page_is_wider_than_a_terminal(installed: Path) -> None:
