@@ -12,7 +12,7 @@ from tests.acceptance.servers import HOST, clean_environment, free_port, tool
 from tests.docs.transcript import Command, File, Stage, Story, commands, matches, steps, stories
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "docs/operations.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs/operations.md"]
 STORIES = [story for document in DOCUMENTS for story in stories(document)]
 
 PROGRAM = f"""#!/bin/sh
