@@ -66,14 +66,18 @@ _gearstore_takes() {
         submit:--unique | submit:-u | submit:--in | submit:--at | submit:--count | submit:-n | submit:--server | \
             submit:-s) takes=(any) ;;
         submit:--priority | submit:-p) takes=(words high normal low) ;;
+        status:--db) takes=(file) ;;
         status:--server | status:-s) takes=(any) ;;
         workers:--server | workers:-s) takes=(any) ;;
         jobs:--function | jobs:-f) takes=(function) ;;
         jobs:--state) takes=(words queued delayed running held done failed cancelled) ;;
         jobs:--since | jobs:--until | jobs:--error | jobs:--unique | jobs:--payload-match | jobs:--cause | jobs:--limit \
             | jobs:--server | jobs:-s) takes=(any) ;;
+        jobs:--db) takes=(file) ;;
+        show:--db) takes=(file) ;;
         show:--server | show:-s) takes=(any) ;;
         failures:--function | failures:-f) takes=(function) ;;
+        failures:--db) takes=(file) ;;
         failures:--server | failures:-s) takes=(any) ;;
         cancel:--function | cancel:-f) takes=(function) ;;
         cancel:--state) takes=(words queued delayed running held done failed cancelled) ;;
@@ -106,6 +110,19 @@ _gearstore_takes() {
         resume:--server | resume:-s) takes=(any) ;;
         drain:--timeout | drain:--server | drain:-s) takes=(any) ;;
         work:--parallel | work:-j | work:--count | work:-c | work:--timeout | work:--server | work:-s) takes=(any) ;;
+        backup:--db) takes=(file) ;;
+        backup:--server | backup:-s) takes=(any) ;;
+        check:--db) takes=(file) ;;
+        check:--server | check:-s) takes=(any) ;;
+        doctor:--config | doctor:--config-file | doctor:--db) takes=(file) ;;
+        doctor:--server | doctor:-s) takes=(any) ;;
+        export:--function | export:-f) takes=(function) ;;
+        export:--state) takes=(words queued delayed running held done failed cancelled) ;;
+        export:--since | export:--until | export:--error | export:--unique | export:--payload-match | export:--cause | \
+            export:--limit | export:--server | export:-s) takes=(any) ;;
+        export:--db) takes=(file) ;;
+        import:--table | import:--server | import:-s) takes=(any) ;;
+        import:--rejects) takes=(file) ;;
         'config show:--function' | 'config show:-f') takes=(function) ;;
         'config show:--config' | 'config show:--config-file') takes=(file) ;;
         'config show:--server' | 'config show:-s') takes=(any) ;;
@@ -131,7 +148,7 @@ _gearstore() {
     command=${words[1]}
     if ((last == 1)); then
         _gearstore_offer serve submit status workers jobs show failures cancel retry replay hold release purge pause resume drain work \
-            config --help --version
+            backup check doctor export import config --help --version
         return
     fi
     case $command in
@@ -169,12 +186,12 @@ _gearstore() {
                 --store-result --max-packet --max-output --file-descriptors --drain-timeout --loop --log-level \
                 --log-file --pid-file --help ;;
             submit) _gearstore_offer --file --unique --priority --in --at --wait --count --server --help ;;
-            status) _gearstore_offer --watch --json --server --help ;;
+            status) _gearstore_offer --watch --json --db --server --help ;;
             workers) _gearstore_offer --json --server --help ;;
             jobs) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
-                --oldest --json --server --help ;;
-            show) _gearstore_offer --payload --result --json --server --help ;;
-            failures) _gearstore_offer --function --json --server --help ;;
+                --oldest --json --db --server --help ;;
+            show) _gearstore_offer --payload --result --json --db --server --help ;;
+            failures) _gearstore_offer --function --json --db --server --help ;;
             cancel) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
                 --rate --dry-run --yes --json --server --help ;;
             retry) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
@@ -191,6 +208,12 @@ _gearstore() {
             resume) _gearstore_offer --json --server --help ;;
             drain) _gearstore_offer --timeout --server --help ;;
             work) _gearstore_offer --parallel --count --timeout --server --help ;;
+            backup) _gearstore_offer --force --json --db --server --help ;;
+            check) _gearstore_offer --json --db --server --help ;;
+            doctor) _gearstore_offer --config --json --db --server --help ;;
+            export) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
+                --db --server --help ;;
+            import) _gearstore_offer --table --dry-run --rejects --force --json --server --help ;;
             'config show') _gearstore_offer --function --config --json --server --help ;;
             'config check') _gearstore_offer --config --help ;;
             'config sample') _gearstore_offer --help ;;
@@ -218,6 +241,9 @@ _gearstore() {
                     _gearstore_generate -f
                 fi
                 ;;
+            backup) ((place == 0)) && _gearstore_values file ;;
+            export) _gearstore_values handle ;;
+            import) ((place == 0)) && _gearstore_values file ;;
         esac
     fi
 }

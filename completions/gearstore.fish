@@ -58,6 +58,11 @@ complete -c gearstore -n '__gearstore_after' -a pause -d 'Assign no more jobs of
 complete -c gearstore -n '__gearstore_after' -a resume -d 'End a pause: that of a function, or without one the pause of everything'
 complete -c gearstore -n '__gearstore_after' -a drain -d 'Pause, and wait until none of the jobs runs any more'
 complete -c gearstore -n '__gearstore_after' -a work -d 'Run a command for each job: the workload is its input, what it prints is the result'
+complete -c gearstore -n '__gearstore_after' -a backup -d 'Copy all jobs to a file, as they are at one moment, while the server goes on'
+complete -c gearstore -n '__gearstore_after' -a check -d 'Check that the database is whole and that the queue\'s own rules hold'
+complete -c gearstore -n '__gearstore_after' -a doctor -d 'Look at everything that keeps a server from doing what it promises, and say what to do'
+complete -c gearstore -n '__gearstore_after' -a export -d 'Print jobs with all that is known of them, one JSON object a line, oldest first; without filters all jobs'
+complete -c gearstore -n '__gearstore_after' -a import -d 'Take in the jobs of another queue: gearmand\'s SQLite file, or what `gearstore export` printed'
 complete -c gearstore -n '__gearstore_after config' -a show -d 'Show each setting and where it comes from: a flag, a variable, the file, or the default'
 complete -c gearstore -n '__gearstore_after config' -a check -d 'Check the configuration file and the environment as `gearstore serve` would; print ok, or what is wrong'
 complete -c gearstore -n '__gearstore_after config' -a sample -d 'Print a configuration file that explains every setting and, being all comments, sets none'
@@ -112,6 +117,7 @@ complete -c gearstore -n '__gearstore_is submit' -l server -s s -r -d 'Server to
 
 complete -c gearstore -n '__gearstore_is status' -l watch -s w -d 'Go on until Ctrl-C, every SECONDS'
 complete -c gearstore -n '__gearstore_is status' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is status' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
 complete -c gearstore -n '__gearstore_is status' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
 
 complete -c gearstore -n '__gearstore_is workers' -l json -d 'Print JSON, one object a line'
@@ -129,16 +135,19 @@ complete -c gearstore -n '__gearstore_is jobs' -l cause -r -d 'Cause, as failure
 complete -c gearstore -n '__gearstore_is jobs' -l limit -r -d 'At most so many jobs'
 complete -c gearstore -n '__gearstore_is jobs' -l oldest -d 'Oldest first; else newest first'
 complete -c gearstore -n '__gearstore_is jobs' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is jobs' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
 complete -c gearstore -n '__gearstore_is jobs' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
 
 complete -c gearstore -n '__gearstore_is show' -a '(__gearstore_ask jobs --limit 100)'
 complete -c gearstore -n '__gearstore_is show' -l payload -l workload -d 'Print the workload of one job, as it is'
 complete -c gearstore -n '__gearstore_is show' -l result -d 'Print the result of one job, as it is'
 complete -c gearstore -n '__gearstore_is show' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is show' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
 complete -c gearstore -n '__gearstore_is show' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
 
 complete -c gearstore -n '__gearstore_is failures' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
 complete -c gearstore -n '__gearstore_is failures' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is failures' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
 complete -c gearstore -n '__gearstore_is failures' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
 
 complete -c gearstore -n '__gearstore_is cancel' -a '(__gearstore_ask jobs --limit 100 --state=queued --state=delayed --state=held --state=running)'
@@ -262,6 +271,42 @@ complete -c gearstore -n '__gearstore_is work' -l parallel -s j -r -d 'Jobs at a
 complete -c gearstore -n '__gearstore_is work' -l count -s c -r -d 'End after so many jobs'
 complete -c gearstore -n '__gearstore_is work' -l timeout -r -d 'Kill a command that takes longer'
 complete -c gearstore -n '__gearstore_is work' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is backup' -F
+complete -c gearstore -n '__gearstore_is backup' -l force -d 'Replace FILE if it is there'
+complete -c gearstore -n '__gearstore_is backup' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is backup' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
+complete -c gearstore -n '__gearstore_is backup' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is check' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is check' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
+complete -c gearstore -n '__gearstore_is check' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is doctor' -l config -l config-file -r -F -d 'Configuration (default: /etc/gearstore/gearstore.toml, if it is there)'
+complete -c gearstore -n '__gearstore_is doctor' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is doctor' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
+complete -c gearstore -n '__gearstore_is doctor' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is export' -a '(__gearstore_ask jobs --limit 100)'
+complete -c gearstore -n '__gearstore_is export' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
+complete -c gearstore -n '__gearstore_is export' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is export' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
+complete -c gearstore -n '__gearstore_is export' -l until -r -d 'Submitted before then'
+complete -c gearstore -n '__gearstore_is export' -l error -r -d 'Text contained in the error or the reason'
+complete -c gearstore -n '__gearstore_is export' -l unique -r -d 'The client\'s unique, exactly'
+complete -c gearstore -n '__gearstore_is export' -l payload-match -r -d 'Text contained in the workload'
+complete -c gearstore -n '__gearstore_is export' -l cause -r -d 'Cause, as failures shows it; may be repeated'
+complete -c gearstore -n '__gearstore_is export' -l limit -r -d 'At most so many jobs'
+complete -c gearstore -n '__gearstore_is export' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
+complete -c gearstore -n '__gearstore_is export' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is import' -F
+complete -c gearstore -n '__gearstore_is import' -l table -r -d 'Table of gearmand\'s queue'
+complete -c gearstore -n '__gearstore_is import' -l dry-run -s n -d 'Read everything, change nothing'
+complete -c gearstore -n '__gearstore_is import' -l rejects -r -F -d 'Where what is no job goes (default: FILE.rejected.jsonl, here)'
+complete -c gearstore -n '__gearstore_is import' -l force -d 'Read a queue of gearmand although a process has it open'
+complete -c gearstore -n '__gearstore_is import' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is import' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
 
 complete -c gearstore -n '__gearstore_is config show' -l function -s f -r -a '(__gearstore_ask status)' -d 'Show the policy of a function'
 complete -c gearstore -n '__gearstore_is config show' -l config -l config-file -r -F -d 'Configuration file (TOML)'

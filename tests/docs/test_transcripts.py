@@ -1,6 +1,7 @@
 """Everything that the documents tell to type is typed, and does what they say."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ exec {sys.executable} -m gearstore_cli "$@"
 # What systemd does for the reader.
 SYSTEMCTL = """#!/bin/bash
 start() {
-    setsid gearstore serve --port $PORT --job-handle-prefix H:host --pid-file $STAGE/pid --config $STAGE/etc/gearstore.toml \\
-        --db $STAGE/lib/gearstore.db >>$STAGE/log 2>&1 </dev/null &
+    setsid gearstore serve --port $PORT --job-handle-prefix H:host --pid-file $STAGE/pid \\
+        --config $STAGE/etc/gearstore.toml --db $STAGE/lib/gearstore.db >>$STAGE/log 2>&1 </dev/null &
     until gearstore status >/dev/null 2>&1; do kill -0 $! || exit 1; done
 }
 stop() {
@@ -73,9 +74,23 @@ def test_a_story(stage: Stage, story: Story) -> None:
     assert "\n\n".join(stage.run(story)) == ""
 
 
+def test_the_table_of_operations_leads_to_every_story() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    links = re.findall(r"^\|.*\| \[(.+)\]\(#(.+)\) \|$", text, re.MULTILINE)
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert [title for title, _ in links] == titles
+    anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+    assert [anchor for _, anchor in links] == anchors
+
+
 def test_the_parts_of_a_transcript() -> None:
-    text = "Say:\n\n```console\n$ a b   # why\n1\n...\n$ c \\\n    d\n```\n\n```toml /etc/x.toml\nk = 1\n```\n\n```\n$ no\n```\n"
-    assert list(steps(text)) == [Command("a b", ["1", "..."]), Command("c \\\n    d", []), File("/etc/x.toml", "k = 1\n")]
+    console, file = "$ a b   # why\n1\n...\n$ c \\\n    d\n", "k = 1\n"
+    text = f"Say:\n\n```console\n{console}```\n\n```toml /etc/x.toml\n{file}```\n\n```\n$ no\n```\n"
+    assert list(steps(text)) == [
+        Command("a b", ["1", "..."]),
+        Command("c \\\n    d", []),
+        File("/etc/x.toml", "k = 1\n"),
+    ]
 
 
 def test_output_before_a_command_is_refused() -> None:
