@@ -41,7 +41,7 @@ class Command:
 
     name: str
     paragraphs: tuple[str, ...]
-    example: str
+    examples: tuple[str, ...]
     parameters: tuple[Parameter, ...]
 
     @property
@@ -95,12 +95,12 @@ def walk(typer_app: Any, prefix: str) -> Iterator[Command]:
 
 
 def read_command(name: str, text: str, function: Any) -> Command:
-    """Return a command; its help is paragraphs, one of which begins with `Example:`."""
+    """Return a command; its help is paragraphs, some of which begin with `Example:`."""
     paragraphs = [" ".join(each.split()) for each in inspect.cleandoc(text or "").split("\n\n")]
     examples = [each.removeprefix("Example: ") for each in paragraphs if each.startswith("Example: ")]
     prose = tuple(each for each in paragraphs if not each.startswith("Example: "))
     parameters = tuple(map(read_parameter, inspect.signature(function).parameters.values()))
-    return Command(name, prose, examples[0] if examples else "", parameters)
+    return Command(name, prose, tuple(examples), parameters)
 
 
 def read_parameter(declared: inspect.Parameter) -> Parameter:

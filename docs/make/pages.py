@@ -131,7 +131,7 @@ def explained(group: list[Command]) -> Iterator[str]:
         yield from own_parameters(command, shared)
         if below := [short(each) for each in command.shown if each in shared]:
             yield f"Explained below: {', '.join(below)}."
-        yield f"Example:\n\n```\n{command.example}\n```"
+        yield "Example:\n\n```\n{}\n```".format("\n".join(command.examples))
     if shared:
         yield "## Common arguments and options"
         yield from map(definition, shared)

@@ -42,7 +42,8 @@ def test_each_command_stands_in_one_group() -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_each_command_has_help_and_an_example(command: Command) -> None:
     assert command.summary
-    assert re.search(rf"(^|\| )gearstore {command.name}\b", command.example), "its help has no Example: line"
+    assert command.examples, "its help has no Example: line"
+    assert all(re.search(rf"(^|\| )gearstore {command.name}\b", example) for example in command.examples)
     unexplained = [each.name for each in command.options if not each.help]
     assert not unexplained
 
