@@ -125,7 +125,7 @@ complete -c gearstore -n '__gearstore_is workers' -l server -s s -r -d 'Server t
 
 complete -c gearstore -n '__gearstore_is jobs' -a '(__gearstore_ask jobs --limit 100)'
 complete -c gearstore -n '__gearstore_is jobs' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
-complete -c gearstore -n '__gearstore_is jobs' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is jobs' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State: queued, delayed, running, held, done, failed, cancelled; may be repeated'
 complete -c gearstore -n '__gearstore_is jobs' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
 complete -c gearstore -n '__gearstore_is jobs' -l until -r -d 'Submitted before then'
 complete -c gearstore -n '__gearstore_is jobs' -l error -r -d 'Text contained in the error or the reason'
@@ -152,7 +152,7 @@ complete -c gearstore -n '__gearstore_is failures' -l server -s s -r -d 'Server 
 
 complete -c gearstore -n '__gearstore_is cancel' -a '(__gearstore_ask jobs --limit 100 --state=queued --state=delayed --state=held --state=running)'
 complete -c gearstore -n '__gearstore_is cancel' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
-complete -c gearstore -n '__gearstore_is cancel' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is cancel' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State: queued, delayed, running, held, done, failed, cancelled; may be repeated'
 complete -c gearstore -n '__gearstore_is cancel' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
 complete -c gearstore -n '__gearstore_is cancel' -l until -r -d 'Submitted before then'
 complete -c gearstore -n '__gearstore_is cancel' -l error -r -d 'Text contained in the error or the reason'
@@ -168,7 +168,7 @@ complete -c gearstore -n '__gearstore_is cancel' -l server -s s -r -d 'Server to
 
 complete -c gearstore -n '__gearstore_is retry' -a '(__gearstore_ask jobs --limit 100 --state=failed --state=held)'
 complete -c gearstore -n '__gearstore_is retry' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
-complete -c gearstore -n '__gearstore_is retry' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is retry' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State: queued, delayed, running, held, done, failed, cancelled; may be repeated'
 complete -c gearstore -n '__gearstore_is retry' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
 complete -c gearstore -n '__gearstore_is retry' -l until -r -d 'Submitted before then'
 complete -c gearstore -n '__gearstore_is retry' -l error -r -d 'Text contained in the error or the reason'
@@ -185,7 +185,7 @@ complete -c gearstore -n '__gearstore_is retry' -l server -s s -r -d 'Server to 
 
 complete -c gearstore -n '__gearstore_is replay' -a '(__gearstore_ask jobs --limit 100 --state=done --state=failed)'
 complete -c gearstore -n '__gearstore_is replay' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
-complete -c gearstore -n '__gearstore_is replay' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is replay' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State: queued, delayed, running, held, done, failed, cancelled; may be repeated'
 complete -c gearstore -n '__gearstore_is replay' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
 complete -c gearstore -n '__gearstore_is replay' -l until -r -d 'Submitted before then'
 complete -c gearstore -n '__gearstore_is replay' -l error -r -d 'Text contained in the error or the reason'
@@ -205,7 +205,7 @@ complete -c gearstore -n '__gearstore_is replay' -l server -s s -r -d 'Server to
 
 complete -c gearstore -n '__gearstore_is hold' -a '(__gearstore_ask jobs --limit 100 --state=queued --state=delayed)'
 complete -c gearstore -n '__gearstore_is hold' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
-complete -c gearstore -n '__gearstore_is hold' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is hold' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State: queued, delayed, running, held, done, failed, cancelled; may be repeated'
 complete -c gearstore -n '__gearstore_is hold' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
 complete -c gearstore -n '__gearstore_is hold' -l until -r -d 'Submitted before then'
 complete -c gearstore -n '__gearstore_is hold' -l error -r -d 'Text contained in the error or the reason'
@@ -221,7 +221,7 @@ complete -c gearstore -n '__gearstore_is hold' -l server -s s -r -d 'Server to t
 
 complete -c gearstore -n '__gearstore_is release' -a '(__gearstore_ask jobs --limit 100 --state=held)'
 complete -c gearstore -n '__gearstore_is release' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
-complete -c gearstore -n '__gearstore_is release' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is release' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State: queued, delayed, running, held, done, failed, cancelled; may be repeated'
 complete -c gearstore -n '__gearstore_is release' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
 complete -c gearstore -n '__gearstore_is release' -l until -r -d 'Submitted before then'
 complete -c gearstore -n '__gearstore_is release' -l error -r -d 'Text contained in the error or the reason'
@@ -238,7 +238,7 @@ complete -c gearstore -n '__gearstore_is release' -l server -s s -r -d 'Server t
 
 complete -c gearstore -n '__gearstore_is purge' -a '(__gearstore_ask jobs --limit 100 --state=done --state=failed --state=cancelled)'
 complete -c gearstore -n '__gearstore_is purge' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
-complete -c gearstore -n '__gearstore_is purge' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is purge' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State: queued, delayed, running, held, done, failed, cancelled; may be repeated'
 complete -c gearstore -n '__gearstore_is purge' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
 complete -c gearstore -n '__gearstore_is purge' -l until -r -d 'Submitted before then'
 complete -c gearstore -n '__gearstore_is purge' -l error -r -d 'Text contained in the error or the reason'
@@ -289,7 +289,7 @@ complete -c gearstore -n '__gearstore_is doctor' -l server -s s -r -d 'Server to
 
 complete -c gearstore -n '__gearstore_is export' -a '(__gearstore_ask jobs --limit 100)'
 complete -c gearstore -n '__gearstore_is export' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'
-complete -c gearstore -n '__gearstore_is export' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State; may be repeated'
+complete -c gearstore -n '__gearstore_is export' -l state -r -a 'queued delayed running held done failed cancelled' -d 'State: queued, delayed, running, held, done, failed, cancelled; may be repeated'
 complete -c gearstore -n '__gearstore_is export' -l since -r -d 'Submitted then or later: 2h, 14:00, date and time'
 complete -c gearstore -n '__gearstore_is export' -l until -r -d 'Submitted before then'
 complete -c gearstore -n '__gearstore_is export' -l error -r -d 'Text contained in the error or the reason'

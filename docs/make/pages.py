@@ -110,10 +110,10 @@ def short(parameter: Parameter) -> str:
 def definition(parameter: Parameter) -> str:
     """Return an option with its explanation."""
     flags = ", ".join(f"`{flag}`" for flag in (*sorted(parameter.flags, key=len), *parameter.off_flags))
-    value = "|".join(f"`{word}`" for word in parameter.words) or variables(parameter.metavar)
+    value = "|".join(f"`{word}`" for word in parameter.metavar.split("|") if "|" in parameter.metavar)
     facts = {"Default": parameter.default, "Variable": parameter.env}
     notes = "".join(f" {name}: `{value}`." for name, value in facts.items() if value)
-    return f"{flags} {value}".strip() + f"\n: {literal(parameter.help)}{notes}"
+    return f"{flags} {value or variables(parameter.metavar)}".strip() + f"\n: {literal(parameter.help)}{notes}"
 
 
 def shared_parameters(group: list[Command]) -> list[Parameter]:
