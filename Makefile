@@ -8,7 +8,7 @@ ARGS :=
 PYTEST_ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint bench clients clean
+.PHONY: help run test unit lint docs bench clients clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
@@ -34,8 +34,11 @@ unit: $(VENV)/.dev  ## run the fast tests only
 lint: $(VENV)/.dev  ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict gearstore cli
+	$(BIN)/mypy --strict gearstore cli docs/make
 	cd benchmarks && MYPYPATH=.. ../$(BIN)/mypy --strict .
+
+docs: $(VENV)/.dev  ## make the man pages and the shell completions from the commands and docs/make/text
+	$(BIN)/python -m docs.make
 
 bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: ARGS=...)
 	$(BIN)/python benchmarks/bench.py $(ARGS)

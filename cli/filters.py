@@ -97,7 +97,7 @@ def moment(argument: Optional[str]) -> Optional[int]:
 def select(
     handles: List[str] = argument(None, help="Jobs; - reads handles from input."),
     function: Optional[str] = option(None, "--function", "-f", metavar="GLOB", help="Function, with * ? [...]."),
-    state: List[State] = option([], "--state", help="State; may be repeated."),
+    state: List[State] = option([], "--state", metavar="STATE", help=f"State: {', '.join(State)}; may be repeated."),
     since: Optional[str] = option(None, metavar="TIME", help="Submitted then or later: 2h, 14:00, date and time."),
     until: Optional[str] = option(None, metavar="TIME", help="Submitted before then."),
     error: Optional[str] = option(None, metavar="TEXT", help="Text contained in the error or the reason."),

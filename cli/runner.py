@@ -39,7 +39,7 @@ class Runner:
             raise GiveBack(str(failure)) from None
         finally:
             self._running.discard(child)
-        output.relay(text_of(error))
+        output.relay(text_of(error.removesuffix(reason.encode())))  # the reason is told below
         if reason:
             output.say(f"{job.handle} {job.function} failed: {reason}")
             job.fail(error[-ERROR_TAIL:])

@@ -40,8 +40,12 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[bytes], list[str]]:
 
 
 def work(
-    arguments: List[str] = argument(..., help="Functions, --, and the command to run for each job."),
-    parallel: int = option(1, "--parallel", "-j", min=1, envvar="GEARSTORE_PARALLEL", help="Jobs at a time."),
+    arguments: List[str] = argument(
+        ..., metavar="FUNCTION... -- COMMAND [ARG...]", help="Functions, --, and the command to run for each job."
+    ),
+    parallel: int = option(
+        1, "--parallel", "-j", min=1, metavar="N", envvar="GEARSTORE_PARALLEL", help="Jobs at a time."
+    ),
     count: Optional[int] = option(None, "--count", "-c", min=1, metavar="N", help="End after so many jobs."),
     timeout: Optional[float] = option(
         None, min=0.001, metavar="SECONDS", envvar="GEARSTORE_WORK_TIMEOUT", help="Kill a command that takes longer."
