@@ -24,6 +24,7 @@ from .serve import serve
 from .status import status, workers
 from .steer import drain, pause, resume
 from .submit import submit
+from .tail import tail
 from .transfer import export, import_
 from .verbs import VERBS
 from .work import WorkCommand, work
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "submit": submit,
     "status": status,
     "workers": workers,
+    "tail": tail,
     "jobs": jobs,
     "show": show,
     "failures": failures,

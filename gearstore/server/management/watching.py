@@ -127,7 +127,7 @@ class Watch:
         early, self.early = self.early or [], None
         seen = {id for id, _ in early}
         send(self.conn, *(line for line in lines if self.conn.engine.number(line["handle"].encode()) not in seen))
-        self.conn.reply(b"".join([line for _, line in early]))
+        self.conn.reply(b"".join([line for _, line in early]) + encoded({"following": True}))
         self.tell_skipped()
 
     def tell_skipped(self) -> None:
