@@ -320,7 +320,7 @@ FACTS: dict[str, Callable[[Row, int], str]] = {
     "priority": lambda job, now: f"{job['priority']}, {'background' if job['background'] else 'foreground'}",
     "unique": lambda job, now: escaped(job["unique"] or ""),
     "submitted": moment_words("created_at"),
-    "due": moment_words("run_at"),
+    "due": lambda job, now: moment_words("run_at")(job, now) if job["state"] == "delayed" else "",
     "started": moment_words("started_at"),
     "ended": moment_words("ended_at"),
     "took": took_words,

@@ -154,6 +154,7 @@ def failed(row: Row) -> str:
 
 
 WORDS: dict[str, Callable[[Row], str]] = {
+    "submitted": lambda row: f"submitted, {delayed(row)}" if row["run_at"] else "submitted",
     "queued": queued,
     "delayed": delayed,
     "assigned": assigned,

@@ -24,6 +24,7 @@ NOW = 1_800_000_000_000
     ("event", "row", "text"),
     [
         ("submitted", {}, "submitted"),
+        ("submitted", {"run_at": NOW}, f"submitted, waits until {clock(NOW, NOW)}"),
         ("assigned", {"worker": "w1", "waited": 2000}, "assigned to w1 after 2s"),
         ("assigned", {"waited": 0}, "assigned after 0ms"),
         ("done", {"worker": "w1", "took": 3000}, "done by w1 in 3s"),

@@ -110,7 +110,7 @@ def test_delays_and_foreground_jobs_are_seen(client: Wire, worker: Wire, f: byte
     reader = follow()
     client.submit(SUBMIT_JOB_EPOCH, f, b"", b"9999999999", b"")
     line = seen(reader)
-    assert (line["event"], line["state"], line["run_at"]) == ("delayed", "delayed", 9_999_999_999_000)
+    assert (line["event"], line["state"], line["run_at"]) == ("submitted", "delayed", 9_999_999_999_000)
     handle = client.submit(SUBMIT_JOB, f, b"", b"")
     worker.send(CAN_DO, f)
     worker.ask(GRAB_JOB)
@@ -317,3 +317,26 @@ def test_the_oldest_of_a_queue_that_is_mostly_on_disk(start_server: StartServer)
     server.kill()
     server.restart()
     assert server.connect().manage("status")[0]["oldest_at"] == oldest
+
+
+def test_a_job_that_was_put_back_waits_since_then(client: Wire, worker: Wire, f: bytes) -> None:
+    handle = run(client, worker, f, WORK_FAIL)
+    ended = client.show(handle)["ended_at"]
+    client.manage("retry", handles=[handle.decode()])
+    (row,) = client.manage("status", function=f.decode())
+    assert row["queued"] == 1 and row["oldest_at"] >= ended
+    worker.ask(GRAB_JOB)
+    worker.leave()
+    (lost,) = client.manage("status", function=f.decode())
+    assert lost["queued"] == 1 and lost["oldest_at"] >= row["oldest_at"]
+
+
+def test_pauses_are_shown(client: Wire, f: bytes) -> None:
+    client.text(b"create function " + f)
+    (answer,) = client.manage("pause", function=f.decode(), until=9_999_999_999_000)
+    (row, last) = client.manage("status", function=f.decode(), total=True)
+    assert (row["paused_at"], row["paused_until"]) == (answer["paused_at"], 9_999_999_999_000)
+    assert last["total"]["paused_at"] is None
+    (answer,) = client.manage("pause")
+    assert client.manage("status", total=True)[-1]["total"]["paused_at"] == answer["paused_at"]
+    client.manage("resume")
