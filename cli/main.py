@@ -25,6 +25,7 @@ from .status import status, workers
 from .steer import drain, pause, resume
 from .submit import submit
 from .tail import tail
+from .top import top
 from .transfer import export, import_
 from .verbs import VERBS
 from .work import WorkCommand, work
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "submit": submit,
     "status": status,
     "workers": workers,
+    "top": top,
     "tail": tail,
     "jobs": jobs,
     "show": show,

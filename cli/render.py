@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 NOTHING = "-"
+NEEDED = 3  # columns of a rank up to this one tell something also with nothing but zeros
 REASONS = {
     "fail": "its worker reported a failure",
     "exception": "its worker reported an exception",
@@ -35,8 +36,8 @@ AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 class Column(NamedTuple):
     """One column: its title, the key of the value, and how the value becomes text (given the present as well).
 
-    Where a table is too wide, columns with a rank are left out, the highest first, and of those the ones that have
-    nothing to tell before the others. Then columns with an overflow give way: they are folded ("fold") or cut
+    Where a table is too wide, columns with a rank are left out, the highest first, but those that have nothing to tell
+    before all others, unless they are NEEDED. Then columns with an overflow give way: they are folded ("fold") or cut
     ("ellipsis").
     """
 
@@ -152,23 +153,23 @@ STATUS = (
     Column("FUNCTION", "function", plain, overflow="fold"),
     Column("QUEUED", "queued", plain, right=True),
     Column("RUNNING", "running", plain, right=True),
-    Column("WORKERS", "workers", plain, right=True),
-    Column("OLDEST", "oldest_at", age, right=True),
-    Column("DELAYED", "delayed", plain, right=True, rank=3),
-    Column("HELD", "held", plain, right=True, rank=2),
-    Column("FAILED", "failed", plain, right=True),
-    Column("DONE", "done", plain, right=True, rank=5),
-    Column("DONE/MIN", "done_per_minute", plain, right=True, rank=1),
-    Column("FAIL/MIN", "failed_per_minute", plain, right=True, rank=4),
+    Column("WORKERS", "workers", plain, right=True, rank=1),
+    Column("OLDEST", "oldest_at", age, right=True, rank=2),
+    Column("DELAYED", "delayed", plain, right=True, rank=6),
+    Column("HELD", "held", plain, right=True, rank=5),
+    Column("FAILED", "failed", plain, right=True, rank=3),
+    Column("DONE", "done", plain, right=True, rank=8),
+    Column("DONE/MIN", "done_per_minute", plain, right=True, rank=4),
+    Column("FAIL/MIN", "failed_per_minute", plain, right=True, rank=7),
     Column("", "note", words, overflow="fold"),
 )
 WORKERS = (
-    Column("FD", "fd", plain, right=True, rank=2),
-    Column("ADDRESS", "address", plain, rank=1),
+    Column("FD", "fd", plain, right=True, rank=5),
+    Column("ADDRESS", "address", plain, rank=4),
     Column("ID", "client_id", plain, overflow="fold"),
-    Column("CONNECTED", "connected_at", age, right=True, rank=3),
+    Column("CONNECTED", "connected_at", age, right=True, rank=6),
     Column("FUNCTIONS", "functions", names, overflow="fold"),
-    Column("ASLEEP", "asleep", yes_no, rank=4),
+    Column("ASLEEP", "asleep", yes_no, rank=7),
     Column("JOBS", "jobs", occupation, overflow="fold"),
 )
 JOBS = (
@@ -223,17 +224,17 @@ def fitting(columns: Sequence[Column], rows: Sequence[Row], now: int, width: int
     something."""
     from rich.cells import cell_len
 
-    widths = {
-        column: max([len(column.title), *(cell_len(column.cell(row.get(column.key), now)) for row in rows)])
-        for column in columns
-    }
+    widths = {}
+    for column in columns:
+        widest = max([0, *(cell_len(column.cell(row.get(column.key), now)) for row in rows)])
+        widths[column] = max(len(column.title), min(widest, width // 3) if column.overflow else widest)
     told = {column: any(row.get(column.key) for row in rows) for column in columns}
     shown = [column for column in columns if column.title or told[column]]
     while sum(widths[column] + 2 for column in shown) - 2 > width:
         droppable = [column for column in shown if column.rank]
         if not droppable:
             break
-        shown.remove(max(droppable, key=lambda column: (not told[column], column.rank)))
+        shown.remove(max(droppable, key=lambda column: (not told[column] and column.rank > NEEDED, column.rank)))
     return shown
 
 

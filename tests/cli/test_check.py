@@ -3,6 +3,7 @@
 import re
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from gearstore.protocol.packets import WORK_FAIL
 from gearstore_cli.check import Limits, State, label, verdict
 from gearstore_cli.client import Row
-from tests.acceptance.servers import HOST, free_port
+from tests.acceptance.servers import HOST, Server, free_port
 from tests.cli.conftest import Cli, Worker
 
 Connect = Callable[[Cli, str], Worker]
@@ -182,6 +183,15 @@ def test_gearmand_tells_no_ages(gearmand: Cli, function: str, worker: Connect) -
         3, "GEARSTORE UNKNOWN - a plain gearmand tells neither ages nor failed jobs",
     )  # fmt: skip
     assert gearmand("status", "--check", "--function", function, "--crit", "5").code == 0
+
+
+def test_a_server_without_any_function_is_fine(tmp_path: Path) -> None:
+    server = Server(tmp_path, "gearstore")
+    try:
+        result = Cli(server, tmp_path)("status", "--check", "--max-age", "1m", "--max-failed", "0")
+        assert (result.code, result.output[:42]) == (0, "GEARSTORE OK - 0 functions, 0 jobs wait, 0")
+    finally:
+        server.process.kill()
 
 
 def test_what_can_not_be_found_out_is_unknown(gearstore: Cli) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gearstore.server.connection import Connection
     from gearstore.server.hub import Hub
 
+SUMMED = ("high", "normal", "low", *(state.name.lower() for state in JobState), "done_per_minute", "failed_per_minute")
 BUNCH = 200  # functions answered between two looks at other connections
 
 
@@ -58,18 +59,16 @@ class Totals:
     """The sums of all lines of a status. Workers aren't among them: one may serve many functions."""
 
     def __init__(self) -> None:
-        self.row: Object = {"functions": 0, "oldest_at": None}
+        self.row: Object = {"functions": 0, "oldest_at": None, **dict.fromkeys(SUMMED, 0)}
 
     def add(self, rows: Iterable[Object]) -> None:
         """Take more lines in."""
-        row = self.row
-        for each in rows:
-            row["functions"] += 1
-            for key, value in each.items():
-                if key == "oldest_at":
-                    row[key] = min((at for at in (row[key], value) if at is not None), default=None)
-                elif isinstance(value, int) and not key.startswith("paused"):
-                    row[key] = row.get(key, 0) + value
+        total = self.row
+        for row in rows:
+            total["functions"] += 1
+            for key in SUMMED:
+                total[key] += row[key]
+            total["oldest_at"] = min(filter(None, (total["oldest_at"], row["oldest_at"])), default=None)
 
 
 def about(hub: Hub) -> Object:
