@@ -13,7 +13,7 @@ from .client import Row
 from .render import duration, escaped, pause_words
 
 NAMED = 5  # problems that the line names
-DETAILED = 50  # functions with performance data of their own; of more only the sums are given
+DETAILED = 20  # functions with performance data of their own; of more only the sums are given
 AWKWARD = "'=|%"  # signs that a label can't hold for every reader of performance data
 
 
@@ -149,7 +149,7 @@ def summary(rows: Sequence[Row], total: Row, now: int) -> str:
 def performance(rows: Sequence[Row], total: Row, limits: Limits, now: int) -> str:
     """Return the performance data: of all together, and of each function if there aren't too many."""
     apart = Limits() if not limits.total else limits
-    values = list(numbers("", total, apart, now))
+    values = [*numbers("", total, apart, now), *others(total)]
     if len(rows) <= DETAILED:
         each = limits if not limits.total else Limits()
         for row in rows:
@@ -162,15 +162,19 @@ def numbers(prefix: str, row: Row, limits: Limits, now: int) -> Iterator[str]:
     max_age = "" if limits.max_age is None else str(limits.max_age // 1000)
     yield value(prefix + "queued", row["queued"], limits.warn, limits.crit)
     yield value(prefix + "running", row["running"])
-    if "oldest_at" in row:
-        yield f"{label(prefix + 'age')}={age_of(row, now) // 1000}s;;{max_age};0"
-        yield value(prefix + "delayed", row["delayed"])
-        yield value(prefix + "held", row["held"])
-        yield value(prefix + "failed", row["failed"], limits.max_failed)
-        yield value(prefix + "done_per_minute", row["done_per_minute"])
-        yield value(prefix + "failed_per_minute", row["failed_per_minute"])
     if "workers" in row:
         yield value(prefix + "workers", row["workers"])
+    if "oldest_at" in row:
+        yield f"{label(prefix + 'age')}={age_of(row, now) // 1000}s;;{max_age};0"
+        yield value(prefix + "failed", row["failed"], limits.max_failed)
+        yield value(prefix + "done_per_minute", row["done_per_minute"])
+
+
+def others(total: Row) -> Iterator[str]:
+    """Yield numbers that are given of the total only."""
+    for key in ("delayed", "held", "failed_per_minute"):
+        if key in total:
+            yield value(key, total[key])
 
 
 def value(name: str, number: int, warn: Optional[int] = None, crit: Optional[int] = None) -> str:

@@ -227,7 +227,7 @@ def fitting(columns: Sequence[Column], rows: Sequence[Row], now: int, width: int
     widths = {}
     for column in columns:
         widest = max([0, *(cell_len(column.cell(row.get(column.key), now)) for row in rows)])
-        widths[column] = max(len(column.title), min(widest, width // 2) if column.overflow else widest)
+        widths[column] = max(len(column.title), min(widest, width // 3) if column.overflow else widest)
     told = {column: any(row.get(column.key) for row in rows) for column in columns}
     shown = [column for column in columns if column.title or told[column]]
     while sum(widths[column] + 2 for column in shown) - 2 > width:

@@ -105,14 +105,15 @@ def test_the_worst_comes_first_and_not_everything_is_named() -> None:
 def test_performance_data() -> None:
     _, line = verdict([BUSY], BUSY, Limits(warn=70, crit=90, max_age=30 * MINUTE, max_failed=5), NOW)
     data = line.rstrip("\n").split(" | ")[1]
-    assert data.startswith("'queued'=60;;;0 'running'=2;;;0 'age'=720s;;;0 'delayed'=0;;;0 ")
-    assert "'mail queued'=60;70;90;0 'mail running'=2;;;0 'mail age'=720s;;1800;0 " in data
+    assert data.startswith("'queued'=60;;;0 'running'=2;;;0 'workers'=2;;;0 'age'=720s;;;0 'failed'=0;;;0 ")
+    assert "'mail queued'=60;70;90;0 'mail running'=2;;;0 'mail workers'=2;;;0 'mail age'=720s;;1800;0 " in data
     assert "'mail failed'=0;5;;0 " in data
+    assert "'held'=0;;;0" in data and "'mail held'" not in data
     assert re.fullmatch(r"('[^'=|]+'=\d+s?(;\d*){3} ?)+", data)
 
 
 def test_the_performance_data_of_many_functions_is_only_their_sum() -> None:
-    rows = [IDLE | {"function": f"f{n}"} for n in range(51)]
+    rows = [IDLE | {"function": f"f{n}"} for n in range(21)]
     _, line = verdict(rows, IDLE, Limits(), NOW)
     assert "'queued'=0" in line
     assert "f0" not in line
