@@ -13,6 +13,7 @@ from rich.text import Text
 from .. import render
 from ..client import Row
 from ..status import server_remarks, with_note
+from ..timeline import story
 from .model import ORDERS, Model, Page
 
 KEYS = {
@@ -140,7 +141,7 @@ def job_lines(model: Model, width: int, room: int, now: int) -> tuple[Renderable
     """Return the part of a job's story that fits, and how many lines it takes."""
     if model.job is None:
         return Text(render.escaped(model.gone), "dim"), 1
-    lines = folded(render.job_text(model.job, now).splitlines(), width)
+    lines = folded(story(model.job, now).splitlines(), width)
     first = min(model.scroll, max(len(lines) - room, 0))
     part = lines[first : first + room]
     return Text("\n".join(part), no_wrap=True), len(part)

@@ -14,6 +14,7 @@ from gearstore_cli.render import clock
 from gearstore_cli.tail import words
 from tests.acceptance.servers import Server, clean_environment, eventually
 from tests.cli.conftest import COMMAND, Cli, Worker
+from tests.cli.terminal import Terminal
 
 Connect = Callable[[Cli, str], Worker]
 
@@ -79,6 +80,7 @@ def test_following_until_ctrl_c(gearstore: Cli, function: str, worker: Connect) 
     assert [line.split("\t")[2] for line in process.lines] == [handle] * 3
     assert process.lines[0].endswith("\tsubmitted")
     process.process.send_signal(signal.SIGINT)
+    gearstore.printed("submit", function)  # Python sees a signal that came just before a wait when that is over
     assert process.wait() == 130
     assert process.log.strip() == ""
 
@@ -103,12 +105,21 @@ def test_a_reader_that_goes_ends_it_though_nothing_happens(gearstore: Cli, funct
         assert process.stderr.read() == b""
 
 
-def test_following_on_a_terminal(gearstore: Cli, function: str) -> None:
+def test_following_on_a_terminal(gearstore: Cli, function: str, tmp_path: Path) -> None:
     (handle,) = gearstore.printed("submit", "\x1b[31m" + function)
     gearstore.printed("cancel", handle)
-    result = gearstore.on_terminal("tail", "-f", "-n", "1", typed="\x03", when="cancelled")
-    assert result.code == 130
-    assert f"\\x1b[31m{function}  {handle}  " in result.output
+    environment = {"GEARSTORE_SERVER": gearstore.address}
+    terminal = Terminal(tmp_path, environment, *COMMAND, "tail", "-f", "-n", "1")
+    try:
+        terminal.shows(f"\\x1b[31m{function}  {handle}  cancelled")
+        (other,) = gearstore.printed("submit", function)
+        terminal.shows(f"{function}  {other}  submitted")
+        terminal.press("C-c")
+        gearstore.printed("submit", function)  # see above
+        terminal.shows("ended with 130")
+        assert "Traceback" not in terminal.screen
+    finally:
+        terminal.end()
 
 
 def test_a_server_that_ends(tmp_path: Path) -> None:
