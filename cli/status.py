@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import typer
 
-from . import check, output, render
+from . import nagios, output, render
 from .client import Connection, Row, text_of
 from .database import DB, answering
 from .errors import CommandError, NotGearstore, Unreachable, UsageError
@@ -163,7 +163,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run_check(server: str, function: Optional[str], timeout: Optional[str], **options: Any) -> check.State:
+def run_check(server: str, function: Optional[str], timeout: Optional[str], **options: Any) -> nagios.State:
     """Print the line of a monitoring plugin and return the state. What can't be found out is UNKNOWN."""
     try:
         limits = limits_of(**options)
@@ -171,21 +171,21 @@ def run_check(server: str, function: Optional[str], timeout: Optional[str], **op
             seen = picture(connection, function)
         if not seen.rows and function is not None:
             raise CommandError(f"no function matches {function}")
-        state, line = check.verdict(seen.rows, seen.total, limits, seen.now)
+        state, line = nagios.verdict(seen.rows, seen.total, limits, seen.now)
     except CommandError as error:
-        state = check.State.UNKNOWN
-        line = check.line(state, str(error))
+        state = nagios.State.UNKNOWN
+        line = nagios.line(state, str(error))
     output.write(line)
     return state
 
 
 def limits_of(
     warn: Optional[int], crit: Optional[int], max_age: Optional[str], max_pause: Optional[str], **others: Any
-) -> check.Limits:
+) -> nagios.Limits:
     """Return the limits that options describe."""
     if warn is not None and crit is not None and warn > crit:
         raise UsageError("--warn is above --crit")
-    limits = check.Limits(warn, crit, milliseconds(max_age), **others)
+    limits = nagios.Limits(warn, crit, milliseconds(max_age), **others)
     return limits if max_pause is None else limits._replace(max_pause=milliseconds(max_pause) or 0)
 
 

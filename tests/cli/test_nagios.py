@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gearstore.protocol.packets import WORK_FAIL
-from gearstore_cli.check import Limits, State, label, verdict
 from gearstore_cli.client import Row
+from gearstore_cli.nagios import Limits, State, label, verdict
 from tests.acceptance.servers import HOST, Server, free_port
 from tests.cli.conftest import Cli, Worker
 
