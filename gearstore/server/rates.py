@@ -35,6 +35,7 @@ class Rates:
     def __init__(self, functions: Mapping[bytes, Function]) -> None:
         self.functions = functions
         self.counters: dict[Function, Ended] = {}  # at the last sample
+        self.totals: dict[Function, int] = {}  # of these counters
         self.seconds: deque[dict[Function, Ended]] = deque([{}] * SECONDS)  # only functions of which jobs ended
         self.minute: dict[Function, Ended] = {}  # the sum of the seconds
         self.sampled_at: float | None = None
@@ -46,17 +47,22 @@ class Rates:
         for _ in range(min(passed, SECONDS) - 1):
             self._push({})
         fresh: dict[Function, Ended] = {}
+        known, done, failed = self.totals.get, int(DONE), int(FAILED)
         for function in self.functions.values():
-            counter, before = _counter(function), self.counters.get(function, NONE)
-            if counter != before:
-                fresh[function] = counter.plus(before, -1)
-                self.counters[function] = counter
+            ended = function.ended
+            if ended[done] + ended[failed] != known(function, 0):  # there may be thousands that rest
+                fresh[function] = self._latest(function)
+                counter = self.counters[function] = _counter(function)
+                self.totals[function] = counter.done + counter.failed
         self._push(fresh)
 
     def of(self, function: Function) -> Ended:
         """Return what ended in the last minute."""
-        latest = _counter(function).plus(self.counters.get(function, NONE), -1)
-        return self.minute.get(function, NONE).plus(latest)
+        return self.minute.get(function, NONE).plus(self._latest(function))
+
+    def _latest(self, function: Function) -> Ended:
+        """Return what ended since the last sample."""
+        return _counter(function).plus(self.counters.get(function, NONE), -1)
 
     def _push(self, second: dict[Function, Ended]) -> None:
         self.seconds.append(second)

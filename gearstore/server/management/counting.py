@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -22,9 +23,10 @@ BUNCH = 200  # functions answered between two looks at other connections
 
 async def status(conn: Connection, request: Object) -> None:
     """Counts of each function; with `total` their sums in a last line, and what holds for the whole server."""
-    names = request.get("function", "*")
+    glob = request.get("function")
     total = Totals()
-    chosen = (f for f in conn.engine.functions.values() if f.listed and fnmatchcase(text(f.name), names))
+    listed = [function for function in conn.engine.functions.values() if function.listed]
+    chosen = [function for function in listed if glob is None or fnmatchcase(text(function.name), glob)]
     functions = iter(sorted(chosen, key=lambda function: function.name))
     while bunch := list(islice(functions, BUNCH)):
         rows = [
@@ -33,6 +35,7 @@ async def status(conn: Connection, request: Object) -> None:
         total.add(rows)
         send(conn, *rows)
         await conn.drain()
+        await asyncio.sleep(0)
     if request.get("total"):
         send(conn, {"total": {**total.row, **about(conn.hub)}})
 
