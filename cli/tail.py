@@ -154,6 +154,8 @@ def failed(row: Row) -> str:
 
 
 WORDS: dict[str, Callable[[Row], str]] = {
+    "refused": lambda row: "refused: the store did not take it",
+    "joined": lambda row: "is no job of its own: it joins one of the same unique",
     "submitted": lambda row: f"submitted, {delayed(row)}" if row["run_at"] else "submitted",
     "queued": queued,
     "delayed": delayed,

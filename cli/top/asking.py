@@ -1,6 +1,7 @@
 """The half of `gearstore top` that talks to the server: in a thread, so that the keyboard never waits for it."""
 
 import os
+import time
 from collections import deque
 from contextlib import suppress
 from queue import SimpleQueue
@@ -28,6 +29,7 @@ class Asker(Thread):
         os.set_blocking(self.reader, False)
         os.set_blocking(self.writer, False)
         self.looking = 0  # Looks that aren't answered yet
+        self.took = 0.0  # seconds, the last answer
         self.connection: Optional[Connection] = None
 
     def ask(self, ask: Ask) -> None:
@@ -46,7 +48,10 @@ class Asker(Thread):
     def run(self) -> None:
         """Ask until the process ends."""
         while True:
-            self.events.append(self.answer(self.asks.get()))
+            ask = self.asks.get()
+            started = time.monotonic()
+            self.events.append(self.answer(ask))
+            self.took = time.monotonic() - started
             self.wake()
 
     def wake(self) -> None:

@@ -42,6 +42,7 @@ NOW = 1_800_000_000_000
             {"run_at": NOW, "reason": "exception", "took": 1, "error": "no"},
             f"exception in 1ms, waits until {clock(NOW, NOW)}: no",
         ),
+        ("refused", {}, "refused: the store did not take it"),
         ("cancelled", {"reason": "cancelled"}, "cancelled"),
         ("held", {"reason": "interrupted"}, "held: the server ended while it ran"),
         ("something new", {}, "something new"),
