@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from os import fstat
+from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
 from . import output
 from .client import Connection, Row
-from .errors import PipeClosed
+from .database import DB, answering
+from .errors import PipeClosed, UsageError
 from .filters import State, wire_text
 from .options import JSON, SERVER, option
 from .render import REASONS, STYLES, clock, duration, escaped, iso
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
 
 def tail(
     follow: bool = option(False, "--follow", "-f", help="Go on until Ctrl-C."),
-    lines: int = option(10, "--lines", "-n", min=0, max=1000, metavar="N", help="Begin with N endings (10)."),
+    lines: int = option(10, "--lines", "-n", min=0, max=1000, metavar="N", help="Begin with the last N endings."),
     function: Optional[str] = option(None, "--function", metavar="GLOB", help="Functions, with * ? [...]."),
     state: List[State] = option([], "--state", help="State that jobs have come to; may be repeated."),
     as_json: bool = JSON,
+    db: Optional[Path] = DB,
     server: str = SERVER,
 ) -> None:
     """Show the jobs that ended last and, with -f, everything that happens to jobs from now on.
@@ -38,8 +41,10 @@ def tail(
         request["function"] = wire_text(function)
     if state:
         request["state"] = [each.value for each in state]
+    if follow and db is not None:
+        raise UsageError("--follow goes with a server, not with --db")
     show = show_json if as_json else show_on_terminal() if output.to_terminal() else show_line
-    with Connection(server) as connection:
+    with answering(server, db) as address, Connection(address) as connection:
         for row in watched(connection.manage("tail", request), connection):
             if "skipped" in row and not as_json:
                 output.say(f"{row['skipped']} transitions are left out here: there are more than can be shown")

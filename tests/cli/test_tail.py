@@ -137,6 +137,18 @@ def test_a_server_that_ends(tmp_path: Path) -> None:
         process.kill()
 
 
+def test_the_last_endings_of_a_server_that_is_gone(tmp_path: Path) -> None:
+    server = Server(tmp_path, "gearstore")
+    cli = Cli(server, tmp_path)
+    handles = [cli.printed("submit", "mail")[0] for _ in range(2)]
+    cli.printed("cancel", *handles, "--yes")
+    server.kill9()
+    rows = [line.split("\t")[1:] for line in cli.printed("tail", "--db", str(server.db))]
+    assert rows == [["mail", handle, "cancelled"] for handle in handles]
+    result = cli("tail", "-f", "--db", str(server.db))
+    assert (result.code, result.errors) == (2, "gearstore: --follow goes with a server, not with --db\n")
+
+
 def test_gearmand_can_not_tell(gearmand: Cli) -> None:
     result = gearmand("tail")
     assert (result.code, result.output) == (4, "")
