@@ -93,10 +93,10 @@ Event = Seen | Told | Lost | Key
 
 
 class Question(NamedTuple):
-    """What is asked before something is changed."""
+    """What is asked before something is changed; without a change: before we end."""
 
     text: str
-    change: Change
+    change: Optional[Change] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,7 @@ class Model:
     typing: bool = False
     question: Optional[Question] = None
     message: str = ""
+    busy: str = ""  # the change that is under way
     help: bool = False
     over: bool = False
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .changes import CHANGES
-from .model import ORDERS, STATES, Ask, Event, Key, Lost, Model, Page, Seen, Told
+from .model import ORDERS, STATES, Ask, Event, Key, Lost, Model, Page, Question, Seen, Told
 
 
 def update(model: Model, event: Event) -> tuple[Model, list[Ask]]:
@@ -15,9 +15,9 @@ def update(model: Model, event: Event) -> tuple[Model, list[Ask]]:
     if isinstance(event, Key):
         return pressed(replace(model, message=""), event.name)
     if isinstance(event, Lost):
-        return replace(model, lost=event.text), []
+        return replace(model, lost=event.text, busy=""), []
     if isinstance(event, Told):
-        return replace(model, message=event.text), [model.look]
+        return replace(model, message=event.text, busy=""), [model.look]
     return seen(model, event), []
 
 
@@ -36,8 +36,7 @@ def pressed(model: Model, key: str) -> tuple[Model, list[Ask]]:
     if key == "ctrl-c":
         return replace(model, over=True), []
     if model.question is not None:
-        asks: list[Ask] = [model.question.change] if key == "y" else []
-        return replace(model, question=None, message="" if asks else "nothing was changed"), asks
+        return answered(replace(model, question=None), model.question, key == "y")
     if model.typing:
         return typed(model, key), []
     if model.help:
@@ -47,6 +46,23 @@ def pressed(model: Model, key: str) -> tuple[Model, list[Ask]]:
     before = model.look
     model = ACTIONS[key](model) if key in ACTIONS else model
     return model, [model.look] if model.look != before or key == "r" else []
+
+
+def answered(model: Model, question: Question, yes: bool) -> tuple[Model, list[Ask]]:
+    """Return the model after the answer to a question."""
+    if question.change is None:
+        return replace(model, over=yes), []
+    if not yes:
+        return replace(model, message="nothing was changed"), []
+    text = question.text.rstrip("?")
+    return replace(model, message=f"{text}...", busy=text), [question.change]
+
+
+def ended(model: Model) -> Model:
+    """End, if the server has done what it was asked for: it stops when we leave."""
+    if model.busy:
+        return replace(model, question=Question(f"{model.busy}: under way. Stop it and quit?"))
+    return replace(model, over=True)
 
 
 def typed(model: Model, key: str) -> Model:
@@ -120,5 +136,5 @@ ACTIONS: dict[str, Callable[[Model], Model]] = {
     "enter": opened, "right": opened, "l": opened, "escape": left, "left": left, "backspace": left,
     "s": sorted_next, "f": next_state, "/": lambda model: replace(model, typing=model.page is not Page.JOB, filter=""),
     "?": lambda model: replace(model, help=True), "h": lambda model: replace(model, help=True),
-    "q": lambda model: replace(model, over=True), "r": lambda model: model,
+    "q": ended, "r": lambda model: model,
 }  # fmt: skip

@@ -204,7 +204,8 @@ def test_capital_letters_ask_before_they_change(key: str, question: str, change:
     asked, asks = press(start(), key)
     assert asks == []
     assert f"{question}  y: yes, any other key: no" in drawn(asked)
-    assert press(asked, "y")[1] == [change]
+    model, asks = press(asked, "y")
+    assert (asks, model.message) == ([change], f"{question[:-1]}...")
     for other in ("n", "enter", "escape", "Y", key):
         model, asks = press(asked, other)
         assert (model.question, model.message, asks) == (None, "nothing was changed", [])
@@ -231,6 +232,16 @@ def test_what_came_of_it_is_told_and_looked_at() -> None:
     model, asks = update(start(), Told("4 jobs put back"))
     assert ("4 jobs put back" in drawn(model), asks) == (True, [Look()])
     assert press(model, "j")[0].message == ""
+
+
+def test_who_leaves_in_the_middle_of_a_change_is_asked() -> None:
+    model, _ = press(start(), "C", "y", "q")
+    assert "Cancel 5 queued jobs of mail: under way. Stop it and quit?" in drawn(model)[-2]
+    assert not press(model, "n")[0].over
+    assert press(model, "y")[0].over
+    assert press(model, "ctrl-c")[0].over
+    model, _ = update(press(model, "n")[0], Told("5 jobs cancelled"))
+    assert press(model, "q")[0].over
 
 
 def test_nothing_is_there_to_be_changed() -> None:
