@@ -226,8 +226,8 @@ def status(
     function = wire_text(function)
     limits = {"warn": warn, "crit": crit, "max_age": max_age, "max_failed": max_failed, "max_pause": max_pause}
     if checking:
-        if watch or seconds is not None or as_json or db is not None:
-            raise UsageError("--check prints one line about a server, once: leave --watch, --json and --db out")
+        if watch or seconds is not None or db is not None:
+            raise UsageError("--check prints one line about a server, once: leave --watch and --db out")
         raise typer.Exit(run_check(server, function, timeout, total=total, **limits))
     if total or timeout is not None or any(limit is not None for limit in limits.values()):
         raise UsageError("--warn, --crit, --max-..., --total and --timeout go with --check")

@@ -212,7 +212,7 @@ def test_a_server_that_does_not_answer(gearstore: Cli) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--warn", "1"], ["--total"], ["--check", "--json"], ["--check", "--watch"], ["--check", "--warn", "-1"]],
+    [["--warn", "1"], ["--total"], ["--check", "--db", "here"], ["--check", "--watch"], ["--check", "--warn", "-1"]],
 )
 def test_options_that_do_not_go_together(gearstore: Cli, options: list[str]) -> None:
     assert gearstore("status", *options).code == 2
