@@ -3,9 +3,9 @@
 Whatever came over the wire is escaped by `render`; each row takes one line, so that the lines can be counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from rich.cells import chop_cells
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -147,6 +147,18 @@ def job_lines(model: Model, width: int, room: int, now: int) -> tuple[Renderable
     return Text("\n".join(part), no_wrap=True), len(part)
 
 
-def folded(lines: Sequence[str], width: int) -> list[str]:
+def folded(lines: Iterable[str], width: int) -> list[str]:
     """Return lines that are no longer than the screen is wide."""
-    return [piece for line in lines for piece in (chop_cells(line, width) or [""])]
+    return [piece for line in lines for piece in pieces(line, width)]
+
+
+def pieces(line: str, width: int) -> Iterator[str]:
+    """Yield the pieces of a line. (Rich's own `chop_cells` turns them around in the version that Debian 12 has.)"""
+    start = size = 0
+    for place, sign in enumerate(line):
+        cells = cell_len(sign)
+        if size + cells > width:
+            yield line[start:place]
+            start, size = place, 0
+        size += cells
+    yield line[start:]

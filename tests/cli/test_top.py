@@ -118,7 +118,7 @@ def test_it_survives_the_end_of_the_server(own: Cli, top: Terminal) -> None:
 def test_the_size_of_the_terminal_may_change(own: Cli, top: Terminal) -> None:
     for number in range(30):
         own.printed("submit", f"function{number:02}")
-    top.shows("function00", "function17", "FAIL/MIN")
+    top.shows("30 queued", "function00", "function17", "FAIL/MIN")
     top("resize-window", "-x", "50", "-y", "10")
     top.shows_no("FAIL/MIN")
     top.press("End")

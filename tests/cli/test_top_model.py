@@ -12,7 +12,7 @@ from gearstore_cli.top.changes import exactly
 from gearstore_cli.top.keys import decode
 from gearstore_cli.top.model import Ask, Change, Key, Look, Lost, Model, Page, Seen, Told
 from gearstore_cli.top.update import update
-from gearstore_cli.top.view import screen
+from gearstore_cli.top.view import folded, screen
 
 NOW = 1_800_000_000_000
 NOTHING: Row = {
@@ -277,6 +277,14 @@ def test_a_job_is_scrolled() -> None:
     model, _ = update(model, Seen(look, seen(), job=JOB))
     assert drawn(model, height=8)[3].startswith("handle")
     assert drawn(press(model, "j", "j")[0], height=8)[3].startswith("state")
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "lines"),
+    [("", 4, [""]), ("abcdefghij", 4, ["abcd", "efgh", "ij"]), ("日本語x", 4, ["日本", "語x"]), ("abcd", 4, ["abcd"])],
+)
+def test_long_lines_are_folded(line: str, width: int, lines: list[str]) -> None:
+    assert folded([line], width) == lines
 
 
 def test_nothing_from_the_wire_moves_the_cursor() -> None:
