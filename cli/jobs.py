@@ -14,7 +14,7 @@ from .database import DB, answering
 from .errors import CommandError, UsageError
 from .filters import Selection, read_handles, takes_selection
 from .options import JSON, SERVER, argument, option
-from .timeline import timeline
+from .timeline import story
 
 # How many jobs are listed unless --limit says otherwise; with named handles there is no limit.
 LISTED = 50
@@ -100,8 +100,7 @@ def print_job(job: Row, wanted: list[str], as_json: bool) -> None:
     if as_json:
         output.write(json.dumps(job) + "\n")
     elif not wanted:
-        history = "".join(f"  {each}\n" for each in timeline(job))
-        output.write(f"{render.job_text(job, round(time.time() * 1000))}history\n{history}\n")
+        output.write(story(job, round(time.time() * 1000)) + "\n")
     else:
         output.write(bytes_of(job, wanted[0]))
 

@@ -24,6 +24,8 @@ from .serve import serve
 from .status import status, workers
 from .steer import drain, pause, resume
 from .submit import submit
+from .tail import tail
+from .top import top
 from .transfer import export, import_
 from .verbs import VERBS
 from .work import WorkCommand, work
@@ -42,6 +44,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "submit": submit,
     "status": status,
     "workers": workers,
+    "top": top,
+    "tail": tail,
     "jobs": jobs,
     "show": show,
     "failures": failures,

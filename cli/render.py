@@ -6,7 +6,7 @@ or break a row.
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .client import Row
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 NOTHING = "-"
+NEEDED = 3  # columns of a rank up to this one tell something also with nothing but zeros
 REASONS = {
     "fail": "its worker reported a failure",
     "exception": "its worker reported an exception",
@@ -35,7 +36,9 @@ AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 class Column(NamedTuple):
     """One column: its title, the key of the value, and how the value becomes text (given the present as well).
 
-    Where a table is too wide, columns with an overflow give way: they are folded ("fold") or cut ("ellipsis").
+    Where a table is too wide, columns with a rank are left out, the highest first, but those that have nothing to tell
+    before all others, unless they are NEEDED. Then columns with an overflow give way: they are folded ("fold") or cut
+    ("ellipsis").
     """
 
     title: str
@@ -43,6 +46,7 @@ class Column(NamedTuple):
     cell: Callable[[Any, int], str]
     right: bool = False
     overflow: "OverflowMethod | None" = None
+    rank: int = 0
 
 
 def escaped(text: str) -> str:
@@ -84,6 +88,11 @@ def plain(value: Any, now: int) -> str:
     return NOTHING if value in (None, "") else escaped(str(value))
 
 
+def words(value: Any, now: int) -> str:
+    """Return a text of ours, or nothing."""
+    return str(value or "")
+
+
 def names(value: Sequence[str], now: int) -> str:
     """Return a list of names."""
     return " ".join(map(escaped, value)) or NOTHING
@@ -101,9 +110,38 @@ def moment(value: int | None, now: int) -> str:
     return NOTHING if value is None else iso(value)
 
 
+def clock(value: int | None, now: int) -> str:
+    """Return a moment as people say it: the time of day, with the date before it if that is another day."""
+    if value is None:
+        return NOTHING
+    try:
+        when, today = (datetime.fromtimestamp(each / 1000) for each in (value, now))
+    except (ValueError, OverflowError, OSError):
+        return str(value)
+    return f"{when:%H:%M:%S}" if when.date() == today.date() else f"{when:%Y-%m-%d %H:%M:%S}"
+
+
 def occupation(value: Sequence[Row], now: int) -> str:
-    """Return what a worker is doing."""
-    return ", ".join(f"{escaped(job['handle'])} ({age(job['started_at'], now)})" for job in value) or NOTHING
+    """Return what a worker is doing, and since when."""
+    jobs = (
+        f"{escaped(job['handle'])} {escaped(job['function'])} since {clock(job['started_at'], now)}"
+        f" ({age(job['started_at'], now)})"
+        for job in value
+    )
+    return "\n".join(jobs) or NOTHING
+
+
+def pause_words(row: Row, now: int) -> str:
+    """Return since when a function (or all of them) is paused, and until when; nothing if it isn't."""
+    if not row.get("paused_at"):
+        return ""
+    until = row.get("paused_until")
+    return f"paused for {age(row['paused_at'], now)}" + (f", until {clock(until, now)}" if until else "")
+
+
+def note(row: Row, now: int) -> str:
+    """Return what an operator should know of a function."""
+    return pause_words(row, now) or ("no worker" if row["queued"] and not row["workers"] else "")
 
 
 def yes_no(value: bool, now: int) -> str:
@@ -115,19 +153,23 @@ STATUS = (
     Column("FUNCTION", "function", plain, overflow="fold"),
     Column("QUEUED", "queued", plain, right=True),
     Column("RUNNING", "running", plain, right=True),
-    Column("WORKERS", "workers", plain, right=True),
-    Column("DELAYED", "delayed", plain, right=True),
-    Column("HELD", "held", plain, right=True),
-    Column("FAILED", "failed", plain, right=True),
-    Column("DONE", "done", plain, right=True),
-    Column("OLDEST", "oldest_at", age, right=True),
+    Column("WORKERS", "workers", plain, right=True, rank=1),
+    Column("OLDEST", "oldest_at", age, right=True, rank=2),
+    Column("DELAYED", "delayed", plain, right=True, rank=6),
+    Column("HELD", "held", plain, right=True, rank=5),
+    Column("FAILED", "failed", plain, right=True, rank=3),
+    Column("DONE", "done", plain, right=True, rank=8),
+    Column("DONE/MIN", "done_per_minute", plain, right=True, rank=4),
+    Column("FAIL/MIN", "failed_per_minute", plain, right=True, rank=7),
+    Column("", "note", words, overflow="fold"),
 )
 WORKERS = (
-    Column("FD", "fd", plain, right=True),
-    Column("ADDRESS", "address", plain),
+    Column("FD", "fd", plain, right=True, rank=5),
+    Column("ADDRESS", "address", plain, rank=4),
     Column("ID", "client_id", plain, overflow="fold"),
+    Column("CONNECTED", "connected_at", age, right=True, rank=6),
     Column("FUNCTIONS", "functions", names, overflow="fold"),
-    Column("ASLEEP", "asleep", yes_no),
+    Column("ASLEEP", "asleep", yes_no, rank=7),
     Column("JOBS", "jobs", occupation, overflow="fold"),
 )
 JOBS = (
@@ -152,19 +194,48 @@ JOB_LINES = (
 )
 
 
-def table(columns: Iterable[Column], rows: Sequence[Row], now: int) -> "Table":
-    """Return a Rich table of the columns that the rows have: a plain gearmand tells less than gearstore."""
+def table(
+    columns: Iterable[Column], rows: Sequence[Row], now: int, width: int | None = None, total: Row | None = None
+) -> "Table":
+    """Return a Rich table of the columns that the rows have: a plain gearmand tells less than gearstore.
+
+    With a width only those that fit; with a total one more row, set apart.
+    """
     # Loaded here, so that scripts, whose output is no terminal, don't wait for it.
     from rich.table import Table
+    from rich.text import Text
 
     shown = [column for column in columns if not rows or column.key in rows[0]]
-    result = Table(box=None, pad_edge=False, header_style="bold")
+    if width is not None:
+        shown = fitting(shown, [*rows, *([total] if total else [])], now, width)
+    result = Table(box=None, pad_edge=False, header_style="bold", footer_style="bold", show_footer=total is not None)
     for column in shown:
-        result.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.overflow)
+        footer = column.cell(total.get(column.key), now) if total else ""
+        justify: Literal["right", "left"] = "right" if column.right else "left"
+        result.add_column(column.title, Text(footer), justify=justify, no_wrap=not column.overflow)
     for row in rows:
-        style = STYLES.get(str(row.get("state")), "")
+        style = row.get("style") or STYLES.get(str(row.get("state")), "")
         result.add_row(*(cell_text(column, column.cell(row[column.key], now), style) for column in shown))
     return result
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[Row], now: int, width: int) -> list[Column]:
+    """Return the columns that fit into a width, with two spaces between them; one without a title only if it tells
+    something."""
+    from rich.cells import cell_len
+
+    widths = {}
+    for column in columns:
+        widest = max([0, *(cell_len(column.cell(row.get(column.key), now)) for row in rows)])
+        widths[column] = max(len(column.title), min(widest, width // 3) if column.overflow else widest)
+    told = {column: any(row.get(column.key) for row in rows) for column in columns}
+    shown = [column for column in columns if column.title or told[column]]
+    while sum(widths[column] + 2 for column in shown) - 2 > width:
+        droppable = [column for column in shown if column.rank]
+        if not droppable:
+            break
+        shown.remove(max(droppable, key=lambda column: (not told[column] and column.rank > NEEDED, column.rank)))
+    return shown
 
 
 def cell_text(column: Column, content: str, style: str) -> "Text":
@@ -250,7 +321,7 @@ FACTS: dict[str, Callable[[Row, int], str]] = {
     "priority": lambda job, now: f"{job['priority']}, {'background' if job['background'] else 'foreground'}",
     "unique": lambda job, now: escaped(job["unique"] or ""),
     "submitted": moment_words("created_at"),
-    "due": moment_words("run_at"),
+    "due": lambda job, now: moment_words("run_at")(job, now) if job["state"] == "delayed" else "",
     "started": moment_words("started_at"),
     "ended": moment_words("ended_at"),
     "took": took_words,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .client import Row
-from .render import REASONS, duration, escaped, iso
+from .render import REASONS, duration, escaped, iso, job_text
 
 OPERATOR = {
     "retry": "put back by an operator",
@@ -15,6 +15,11 @@ OPERATOR = {
 LONGEST = 200  # characters of an error in one line
 
 Moment = tuple[int, str]
+
+
+def story(job: Row, now: int) -> str:
+    """Return all that is known of a job, in plain words, and what happened to it."""
+    return f"{job_text(job, now)}history\n" + "".join(f"  {each}\n" for each in timeline(job))
 
 
 def timeline(job: Row) -> list[str]:

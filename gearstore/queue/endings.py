@@ -113,6 +113,7 @@ class Endings(Waking):
         else:
             job.move(REQUEUE)
             self.requeue(job)
+            job.run_at = self.now  # since then it waits
         return not again
 
     def _release(self, job: Job) -> None:

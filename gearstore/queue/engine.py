@@ -200,6 +200,8 @@ class Engine(Endings):
         self.told(job)
         self.forget(job)
         job.dropped = True
+        if self.observer is not None:
+            self.observer(job, b"joined")
         job.handle = existing.handle  # what its JOB_CREATED, held back until now, names
         job.stored_state = existing.stored_state
         if existing.state not in LIVE or (existing.place == ON_DISK and not existing.listeners):
@@ -231,6 +233,8 @@ class Engine(Endings):
         function.count(job, -1)
         self.forget(job)
         job.dropped = True
+        if self.observer is not None:
+            self.observer(job, b"refused")
 
     # Workers
 

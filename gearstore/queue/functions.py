@@ -11,6 +11,7 @@ lower position is served first.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gearstore.queue.job import DELAYED, NOWHERE, ON_DISK, PRIORITIES, QUEUED, RUNNING, VOLATILE, WINDOW, Job, JobState
@@ -185,6 +186,18 @@ class Function:
         if volatile and (not window.on_disk or volatile[0].position <= window.after):
             return volatile
         return None
+
+    def heads(self) -> Iterator[Job]:
+        """Yield the first job of each queue in memory: one of them is the queued job that waits longest."""
+        for priority in PRIORITIES:
+            self._source(priority)  # drops what was withdrawn
+            yield from (jobs[0] for jobs in (self.windows[priority].jobs, self.volatile[priority]) if jobs)
+
+    def unread(self) -> list[int]:
+        """Return the priorities of which jobs are queued, but at this moment only on disk."""
+        return [
+            priority for priority in PRIORITIES if self.windows[priority].on_disk and not self.windows[priority].jobs
+        ]
 
     def withdraw(self, job: Job) -> None:
         """Account for a queued job that leaves its queue without being taken; its entry is skipped when met."""

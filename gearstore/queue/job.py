@@ -184,6 +184,11 @@ class Job:
         self.background = background
         self.position = id  # place in its queue: lower is served first; drawn from the same numbers as ids
 
+    @property
+    def waiting_since(self) -> int:
+        """Since when a queued job waits: when it was submitted, or when its time came or it was put back."""
+        return self.run_at or self.created_at
+
     def move(self, event: Event) -> JobState:
         """Change the state and keep the function's counts; raise QueueError and change nothing if not possible."""
         before = self.state

@@ -31,7 +31,8 @@ def retry(engine: Engine, function: Function, record: Record, run_at: int = 0, *
     job = load(engine, function, record)
     job.reason = Reason.RETRY
     job.cause = 0
-    job.ended_at = job.run_at = 0
+    job.ended_at = 0
+    job.run_at = engine.now  # since then it waits
     if key:
         job.key = key
         function.uniques[key] = job

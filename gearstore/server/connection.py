@@ -49,8 +49,8 @@ class Connection(asyncio.Protocol):
     """The IO of one peer; client and worker at once if it likes."""
 
     # One of these for each idle worker: no __dict__.
-    __slots__ = ("address", "dirty", "drained", "engine", "fd", "handlers", "hub", "local", "out", "parser", "paused",
-                 "peer", "readable", "stash", "transport", "waiting")  # fmt: skip
+    __slots__ = ("address", "connected_at", "dirty", "drained", "engine", "fd", "handlers", "hub", "local", "out",
+                 "parser", "paused", "peer", "readable", "stash", "transport", "waiting")  # fmt: skip
 
     def __init__(self, hub: Hub, handlers: tuple[Handler, ...]) -> None:
         # Shared
@@ -61,6 +61,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.fd = -1
         self.address = b"-"
+        self.connected_at = 0  # milliseconds since 1970
         self.local = False  # its peer may use verbs that change things
         self.peer = Peer(self, hub.config.exceptions)
         # Reading
@@ -236,8 +237,13 @@ class Connection(asyncio.Protocol):
         """Wait until the peer has read most of what was sent."""
         self.flush()
         if self.paused & WRITE and self.transport is not None:
+            await self.caught_up()
+
+    def caught_up(self) -> asyncio.Future[None]:
+        """Return a future that ends when a peer that reads too slowly has caught up; cancelled when it leaves."""
+        if self.drained is None or self.drained.done():
             self.drained = self.hub.loop.create_future()
-            await self.drained
+        return self.drained
 
     # Writing
 

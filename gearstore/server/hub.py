@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
 from random import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gearstore.config import Config
 from gearstore.errors import StoreError
@@ -24,8 +24,12 @@ from gearstore.queue.peer import Peer
 from gearstore.queue.record import Record, claimed, claimed_delayed, load
 from gearstore.server.commands import tell_failure
 from gearstore.server.connection import Connection
+from gearstore.server.rates import Rates
 from gearstore.store.base import Filter, Store
 from gearstore.store.journal import Journal
+
+if TYPE_CHECKING:
+    from gearstore.server.management.watching import Watch
 
 logger = logging.getLogger("gearstore")
 
@@ -69,6 +73,8 @@ class Hub:
         journal.engine = self.engine
         journal.on_commit = self.end_turn
         self.connections: dict[Connection, None] = {}
+        self.watches: dict[Watch, None] = {}  # who is told of each transition
+        self.rates = Rates(self.engine.functions)
         self.max_connections = 1 << 30
         self.started_at = int(time.time() * 1000)
         self.closing = False
@@ -104,6 +110,7 @@ class Hub:
             connection.address = address.encode()
             connection.local = ipaddress.ip_address(address).is_loopback
         connection.peer.address = connection.address
+        connection.connected_at = int(time.time() * 1000)
         if self.config.manage_from == "any":
             connection.local = True
         self.connections[connection] = None
@@ -242,6 +249,12 @@ class Hub:
     def start(self) -> None:
         """Begin to wait for times."""
         self.tick()
+        self.sample()
+
+    def sample(self) -> None:
+        """Note once a second how many jobs have ended."""
+        self.rates.sample(self.loop.time())
+        self.loop.call_later(1.0, self.sample)
 
     async def _feed(self, function: Function, priority: int) -> None:
         window = function.windows[priority]

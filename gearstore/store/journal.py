@@ -7,12 +7,13 @@ commit. Changes of one job within a batch collapse into its newest state, since 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from gearstore.errors import StoreError, StoreFull
 from gearstore.queue.causes import squeezed
-from gearstore.queue.job import DELAYED, DONE, FAILED, ON_DISK, QUEUED, VOLATILE, Job
+from gearstore.queue.job import DELAYED, DONE, ENDED, FAILED, ON_DISK, QUEUED, VOLATILE, Job
 from gearstore.queue.ports import Event
 from gearstore.queue.record import load
 from gearstore.store.base import REPLAY, ChangedRow, Changes, LookUp, Store, checksum, unique_hash
@@ -26,6 +27,7 @@ RESERVE = 1_000_000  # job numbers reserved ahead: foreground jobs use them with
 HIGH_JOBS, HIGH_BYTES = 5_000, 16 << 20  # of a filling batch; beyond it those who add are not read from
 GATHER_TURNS = 8  # of the loop
 ASSIGNMENT_DELAY = 0.025  # seconds that an assignment may wait; most jobs end before
+RECENT = 1000  # endings that are remembered by number
 RETRY_DELAY = 0.25  # seconds between tries while the disk is full
 
 
@@ -89,6 +91,7 @@ class Journal:
         self.congested = False  # more waits for the disk than should
         self.full = False  # the last batch met a full disk
         self.commits = 0
+        self.endings: deque[int] = deque(maxlen=RECENT)  # jobs that ended last
         self.paused: dict[Waiter, None] = {}  # connections that are not read from until the backlog is smaller
         self._wakeup = asyncio.Event()
         self._committing = asyncio.Lock()
@@ -233,6 +236,8 @@ class Journal:
         changes, states = self._snapshot(batch)
         applied = await self.store.apply(changes)
         self.commits += 1
+        self.endings.extend([row[0] for row in changes.done])
+        self.endings.extend([row[0] for row in changes.changed if row[1] in ENDED])
         self.full = False
         if changes.next_id:
             self.engine.ids_until = changes.next_id

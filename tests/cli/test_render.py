@@ -1,6 +1,7 @@
 """Data to text: what a person sees, and what a script reads."""
 
 import io
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -19,10 +20,10 @@ JOB: Row = {
 }  # fmt: skip
 
 
-def shown(columns: Any, rows: list[Row], width: int = 120) -> str:
+def shown(columns: Any, rows: list[Row], width: int = 120, **more: Any) -> str:
     """Return a table as a terminal of this width shows it, without colours."""
     console = Console(file=io.StringIO(), width=width)
-    console.print(render.table(columns, rows, NOW))
+    console.print(render.table(columns, rows, NOW, **more))
     file = console.file
     assert isinstance(file, io.StringIO)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
@@ -66,9 +67,41 @@ def test_a_moment_beyond_the_calendar_is_a_number() -> None:
 def test_a_table_of_functions() -> None:
     row = {"function": "mail", "queued": 3, "running": 1, "workers": 2, "delayed": 0, "held": 0, "failed": 7, "done": 9}
     assert shown(render.STATUS, [row | {"oldest_at": NOW - 90_000}]).splitlines() == [
-        "FUNCTION  QUEUED  RUNNING  WORKERS  DELAYED  HELD  FAILED  DONE  OLDEST",
-        "mail           3        1        2        0     0       7     9      1m",
+        "FUNCTION  QUEUED  RUNNING  WORKERS  OLDEST  DELAYED  HELD  FAILED  DONE",
+        "mail           3        1        2      1m        0     0       7     9",
     ]
+
+
+def test_a_table_with_a_total() -> None:
+    rows = [{"function": name, "queued": 3, "running": 1, "workers": 2} for name in "ab"]
+    total = {"function": "2 functions", "queued": 6, "running": 2, "workers": 2}
+    assert shown(render.STATUS, rows, total=total).splitlines()[-1] == "2 functions       6        2        2"
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (97, "FUNCTION QUEUED RUNNING WORKERS OLDEST DELAYED HELD FAILED DONE DONE/MIN FAIL/MIN"),
+        (80, "FUNCTION QUEUED RUNNING WORKERS OLDEST DELAYED FAILED DONE/MIN FAIL/MIN"),  # HELD tells nothing
+        (60, "FUNCTION QUEUED RUNNING WORKERS OLDEST FAILED DONE/MIN"),
+        (30, "FUNCTION QUEUED RUNNING"),
+    ],
+)
+def test_a_narrow_terminal_gets_what_counts(width: int, titles: str) -> None:
+    row: Row = {"function": "mail", "queued": 3, "running": 1, "workers": 2, "oldest_at": None, "delayed": 2}
+    row |= {"held": 0, "failed": 7, "done": 9, "done_per_minute": 1, "failed_per_minute": 1, "note": ""}
+    columns = render.fitting(render.STATUS, [row], NOW, width)
+    assert " ".join(column.title for column in columns).strip() == titles
+
+
+def test_what_an_operator_should_know() -> None:
+    idle = {"function": "mail", "queued": 0, "running": 0, "workers": 0}
+    assert render.note(idle, NOW) == ""
+    assert render.note(idle | {"queued": 1}, NOW) == "no worker"
+    paused = idle | {"queued": 1, "paused_at": NOW - 7_200_000, "paused_until": None}
+    assert render.note(paused, NOW) == "paused for 2h"
+    until = render.note(paused | {"paused_until": NOW + 60_000}, NOW)
+    assert until == f"paused for 2h, until {render.clock(NOW + 60_000, NOW)}"
 
 
 def test_columns_that_a_server_does_not_tell_are_left_out() -> None:
@@ -125,4 +158,12 @@ def test_the_size_of_a_result() -> None:
 def test_what_a_worker_does() -> None:
     row = {"fd": 9, "address": "10.0.0.1", "client_id": "w", "functions": ["a", "b"], "asleep": False}
     busy = row | {"jobs": [{"handle": "H:h:1", "function": "a", "started_at": NOW - 3000}]}
-    assert "a b        no      H:h:1 (3s)" in shown(render.WORKERS, [busy])
+    since = render.clock(NOW - 3000, NOW)
+    assert f"a b        no      H:h:1 a since {since} (3s)" in shown(render.WORKERS, [busy])
+
+
+def test_a_time_of_day_has_a_date_unless_it_is_today() -> None:
+    morning = round(datetime(2026, 11, 25, 9, 5).timestamp() * 1000)
+    assert render.clock(morning, morning + 3_600_000) == "09:05:00"
+    assert render.clock(morning, morning + 86_400_000) == "2026-11-25 09:05:00"
+    assert (render.clock(None, morning), render.clock(10**18, morning)) == ("-", str(10**18))

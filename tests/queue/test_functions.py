@@ -567,3 +567,36 @@ def test_a_job_withdrawn_is_skipped(server: Server) -> None:
     assert function.take() is jobs[2]
     assert (function.take(), function.ready, window(server).size) == (None, 0, 0)
     assert isinstance(server.engine, Engine) and jobs[2].state is QUEUED
+
+
+# The one that waits longest
+
+
+def waiting(server: Server) -> list[bytes]:
+    return [job.workload for job in server.engine.functions[b"f"].heads()]
+
+
+def test_the_heads_are_the_first_of_each_queue(server: Server) -> None:
+    first, _ = fill(server, 2)
+    server.submit(b"f", b"low", priority=LOW)
+    server.submit(b"f", b"foreground", client=server.connect())
+    assert waiting(server) == [b"0", b"foreground", b"low"]
+    server.engine.cancel(first)
+    assert waiting(server) == [b"1", b"foreground", b"low"]
+    assert server.engine.functions[b"f"].unread() == []
+
+
+def test_a_queue_that_is_only_on_disk_says_so(server: Server) -> None:
+    for job in fill(server, 10)[:3]:
+        server.engine.cancel(job)
+    function = server.engine.functions[b"f"]
+    assert (waiting(server), function.unread()) == ([], [NORMAL])
+    server.disk.commit()
+    server.disk.feed(1)
+    assert (waiting(server), function.unread()) == ([b"3"], [])
+
+
+def test_a_job_that_was_delayed_waits_since_its_time(server: Server) -> None:
+    job = server.submit(b"f", run_at=NOW + 5000)
+    assert job.waiting_since == NOW + 5000
+    assert server.submit(b"f").waiting_since == NOW

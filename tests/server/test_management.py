@@ -12,6 +12,7 @@ from gearstore.options import OPTIONS
 from gearstore.policies import KEYS
 from gearstore.protocol.packets import (
     CAN_DO,
+    CAN_DO_TIMEOUT,
     GRAB_JOB,
     GRAB_JOB_ALL,
     JOB_ASSIGN,
@@ -127,6 +128,10 @@ def test_status(client: Wire, f: bytes, jobs: Jobs) -> None:
         "cancelled": 1,
         "workers": 1,
         "oldest_at": oldest,
+        "done_per_minute": 1,
+        "failed_per_minute": 2,
+        "paused_at": None,
+        "paused_until": None,
     }
 
 
@@ -152,15 +157,19 @@ def test_the_oldest_is_the_first_that_still_waits(client: Wire, f: bytes) -> Non
 def test_workers(connect: Connect, f: bytes) -> None:
     client, worker = connect(), connect()
     worker.send(SET_CLIENT_ID, b"w \xff1")
-    worker.send(CAN_DO, f)
+    worker.send(CAN_DO_TIMEOUT, f, b"2000")
     worker.send(CAN_DO, f + b"\xfe")
     handle = client.submit(SUBMIT_JOB, f, b"", b"")
     worker.send(GRAB_JOB)
     worker.expect(JOB_ASSIGN, handle, f, b"")
     (row,) = [row for row in client.manage("workers") if row["functions"]]
-    assert list(row) == ["fd", "address", "client_id", "functions", "asleep", "jobs"]
+    assert list(row) == [
+        "fd", "address", "client_id", "connected_at", "functions", "timeouts", "asleep", "jobs",
+    ]  # fmt: skip
     assert row["address"] == HOST and row["client_id"] == "w \udcff1" and row["asleep"] is False
     assert row["functions"] == [f.decode() + "\udcfe", f.decode()]
+    assert row["timeouts"] == {f.decode(): 2000}
+    assert time.time() * 1000 - 60_000 < row["connected_at"] <= time.time() * 1000
     ((job),) = row["jobs"]
     assert job.pop("started_at") <= time.time() * 1000
     assert job == {"handle": handle.decode(), "function": f.decode()}

@@ -1,4 +1,4 @@
-"""The verbs that only look: hello, config, status, workers, jobs, failures, show."""
+"""The verbs that only look: hello, config, workers, jobs, failures, show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from gearstore import __version__
-from gearstore.queue.job import JobState
 from gearstore.server.management.choosing import KEYS, cause_id, describe, matching
 from gearstore.server.management.request import Object, Refusal, Verb, data, send, strings, text
 from gearstore.settings import options_of, policy_of
@@ -46,30 +45,6 @@ async def config(conn: Connection, request: Object) -> None:
     send(conn, *(setting._asdict() for setting in settings))
 
 
-async def status(conn: Connection, request: Object) -> None:
-    """Counts of each function."""
-    names = request.get("function", "*")
-    for function in sorted(conn.engine.functions.values(), key=lambda function: function.name):
-        if not function.listed or not fnmatchcase(text(function.name), names):
-            continue
-        high, normal, low = function.queued
-        states = {state.name.lower(): function.states[state] for state in JobState}
-        queues = [*(window.jobs for window in function.windows), *function.volatile]
-        heads = [next((job for job in jobs if job.place), None) for jobs in queues]  # withdrawn ones have no place
-        send(
-            conn,
-            {
-                "function": text(function.name),
-                "high": high,
-                "normal": normal,
-                "low": low,
-                **states,
-                "workers": len(function.workers),
-                "oldest_at": min((job.created_at for job in heads if job is not None), default=None),
-            },
-        )
-
-
 async def workers(conn: Connection, request: Object) -> None:
     """Every connection."""
     for other in list(conn.hub.connections):
@@ -80,7 +55,9 @@ async def workers(conn: Connection, request: Object) -> None:
                 "fd": other.fd,
                 "address": text(other.address),
                 "client_id": text(peer.client_id),
+                "connected_at": other.connected_at,
                 "functions": [text(function.name) for function in peer.order],
+                "timeouts": {text(function.name): limit for function, limit in peer.abilities.items() if limit},
                 "asleep": peer.asleep,
                 "jobs": [
                     {"handle": text(job.handle), "function": text(job.function.name), "started_at": job.started_at}
@@ -166,7 +143,6 @@ async def failures(conn: Connection, request: Object) -> None:
 VERBS = {
     "hello": Verb(hello),
     "config": Verb(config, {"function": (str,)}),
-    "status": Verb(status, {"function": (str,)}),
     "workers": Verb(workers),
     "jobs": Verb(jobs, KEYS),
     "failures": Verb(failures, {"function": (str,)}),
