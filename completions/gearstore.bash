@@ -66,9 +66,16 @@ _gearstore_takes() {
         submit:--unique | submit:-u | submit:--in | submit:--at | submit:--count | submit:-n | submit:--server | \
             submit:-s) takes=(any) ;;
         submit:--priority | submit:-p) takes=(words high normal low) ;;
+        status:--function | status:-f) takes=(function) ;;
+        status:--warn | status:--crit | status:--max-age | status:--max-failed | status:--max-pause | status:--timeout | \
+            status:--server | status:-s) takes=(any) ;;
         status:--db) takes=(file) ;;
-        status:--server | status:-s) takes=(any) ;;
         workers:--server | workers:-s) takes=(any) ;;
+        top:--interval | top:-i | top:--server | top:-s) takes=(any) ;;
+        tail:--lines | tail:-n | tail:--server | tail:-s) takes=(any) ;;
+        tail:--function) takes=(function) ;;
+        tail:--state) takes=(words queued delayed running held done failed cancelled) ;;
+        tail:--db) takes=(file) ;;
         jobs:--function | jobs:-f) takes=(function) ;;
         jobs:--state) takes=(words queued delayed running held done failed cancelled) ;;
         jobs:--since | jobs:--until | jobs:--error | jobs:--unique | jobs:--payload-match | jobs:--cause | jobs:--limit \
@@ -147,8 +154,8 @@ _gearstore() {
     current=${words[last]}
     command=${words[1]}
     if ((last == 1)); then
-        _gearstore_offer serve submit status workers jobs show failures cancel retry replay hold release purge pause resume drain work \
-            backup check doctor export import config --help --version
+        _gearstore_offer serve submit status workers top tail jobs show failures cancel retry replay hold release purge pause resume \
+            drain work backup check doctor export import config --help --version
         return
     fi
     case $command in
@@ -186,8 +193,11 @@ _gearstore() {
                 --store-result --max-packet --max-output --file-descriptors --drain-timeout --loop --log-level \
                 --log-file --pid-file --help ;;
             submit) _gearstore_offer --file --unique --priority --in --at --wait --count --server --help ;;
-            status) _gearstore_offer --watch --json --db --server --help ;;
+            status) _gearstore_offer --function --watch --check --warn --crit --max-age --max-failed --max-pause --total \
+                --timeout --json --db --server --help ;;
             workers) _gearstore_offer --json --server --help ;;
+            top) _gearstore_offer --interval --server --help ;;
+            tail) _gearstore_offer --follow --lines --function --state --json --db --server --help ;;
             jobs) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
                 --oldest --json --db --server --help ;;
             show) _gearstore_offer --payload --result --json --db --server --help ;;
