@@ -46,7 +46,7 @@ class Ledger:
         self.submits: dict[bytes, Submit] = {}  # by workload
         self.jobs: dict[bytes, Job] = {}  # by handle
         self.started: dict[bytes, float] = {}  # handle -> when it was assigned last, also if that was never sent
-        self.ended: set[bytes] = set()
+        self.ended: dict[bytes, bytes] = {}  # handle -> how it ended without a report
         self.fresh: dict[tuple[bytes, int], dict[int, bytes]] = {}  # function, priority -> number -> never assigned yet
 
     def job(self, handle: bytes, function: bytes) -> Job:
@@ -121,9 +121,9 @@ class Ledger:
         """The server said OK to a cancel."""
         self.jobs[handle].cancelled = True
 
-    def over(self, handle: bytes) -> None:
+    def over(self, handle: bytes, how: bytes) -> None:
         """It has ended without a report, whatever its client has been told: cancelled, or tried too often."""
-        self.ended.add(handle)
+        self.ended[handle] = how
         for queue in self.fresh.values():
             queue.pop(int(handle.rpartition(b":")[2]), None)
 

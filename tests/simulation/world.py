@@ -189,7 +189,7 @@ class World:
             if what == b"assigned":
                 self.ledger.started_in_order(job.handle, job.function.name, job.priority, self.now())
             elif what in (b"cancelled", b"failed"):
-                self.ledger.over(job.handle)
+                self.ledger.over(job.handle, what)
         except Violation as violation:  # the connection would take it for a fault of its command
             self.failure = self.failure or violation
 
@@ -320,7 +320,7 @@ class World:
                 continue
             if job.durable and record.state not in ENDED:
                 raise Violation(f"{job.handle!r} never ended, it is {JobState(record.state).name}")
-            if job.sealed and not job.cancelled and JobState(record.state).name.lower() != job.sealed:
+            if job.sealed and self.ledger.ended.get(job.handle) != b"cancelled" and JobState(record.state).name.lower() != job.sealed:
                 raise Violation(f"{job.handle!r} was reported {job.sealed}, stored is {JobState(record.state).name}")
             if job.workload and record.workload != job.workload:
                 raise Violation(f"{job.handle!r} was {job.workload!r}, stored is {record.workload!r}")
