@@ -24,7 +24,7 @@ from gearstore.queue.record import Record
 from gearstore.store import files
 from gearstore.store.base import REPLAY, Applied, Changes, Holds, Key, Recovered, never
 from gearstore.store.migrations import migrate
-from gearstore.store.pace import MOST_PAGES, Log, Pace
+from gearstore.store.pace import MOST_PAGES, SMALL, Log, Pace
 from gearstore.store.reader import LIVE, Reader, match, refuse_newer, translated
 from gearstore.store.recovery import recover
 from gearstore.store.thread import Worker
@@ -191,7 +191,7 @@ class SqliteStore(Reader):
                 await self._syncing
         await self.stop_reading()
         if self._checkpointing is not None:
-            with suppress(StoreError):
+            with suppress(StoreError, asyncio.CancelledError):
                 await self._checkpointing
         try:
             await self._thread.run(self._close)
@@ -230,11 +230,12 @@ class SqliteStore(Reader):
         except sqlite3.OperationalError:
             await self._thread.run(self._wait_and_begin)  # another program writes
         applied = self._guard(self._statements, changes)
-        if self._pace.on_loop:
-            self._commit()
+        small = sum(changes.sizes.values()) <= SMALL and not changes.pruned
+        if small and self._pace.on_loop:
+            self._commit(small)
         else:
-            await self._thread.run(self._commit)
-        if self._log.grew(len(changes.new) + len(changes.changed) + len(changes.done)):
+            await self._thread.run(self._commit, small)
+        if self._log.grew(len(changes.new) + len(changes.changed) + len(changes.done) + len(changes.pruned)):
             self._checkpointing = self._thread.run(self._checkpoint)
         return applied
 
@@ -245,10 +246,11 @@ class SqliteStore(Reader):
         finally:
             self._writer.execute("PRAGMA busy_timeout = 0")
 
-    def _commit(self) -> None:
+    def _commit(self, small: bool) -> None:
         started = perf_counter()
         self._guard(self._writer.execute, "COMMIT")
-        self._pace.took(perf_counter() - started)
+        if small:
+            self._pace.took(perf_counter() - started)
 
     def _checkpoint(self) -> None:
         try:
@@ -289,7 +291,7 @@ class SqliteStore(Reader):
             applied.pruned = self._prune(changes)
         sizes = changes.sizes
         writer.executemany(
-            COUNT, [(*key, jobs, sizes.get(key, 0)) for key, jobs in changes.counts.items() if jobs or key in sizes]
+            COUNT, [(*key, jobs, sizes.get(key, 0)) for key, jobs in changes.counts.items() if jobs or sizes.get(key)]
         )
         return applied
 
