@@ -320,7 +320,11 @@ class World:
                 continue
             if job.durable and record.state not in ENDED:
                 raise Violation(f"{job.handle!r} never ended, it is {JobState(record.state).name}")
-            if job.sealed and self.ledger.ended.get(job.handle) != b"cancelled" and JobState(record.state).name.lower() != job.sealed:
+            if (
+                job.sealed
+                and self.ledger.ended.get(job.handle) != b"cancelled"
+                and JobState(record.state).name.lower() != job.sealed
+            ):
                 raise Violation(f"{job.handle!r} was reported {job.sealed}, stored is {JobState(record.state).name}")
             if job.workload and record.workload != job.workload:
                 raise Violation(f"{job.handle!r} was {job.workload!r}, stored is {record.workload!r}")
