@@ -103,6 +103,9 @@ class Ledger:
         (Assignments leave in another order than they are made: an answer may have to wait for a commit.)
         """
         self.started[handle] = now
+        for higher in range(priority):
+            if above := self.fresh.get((function, higher)):
+                raise Violation(f"{handle!r} overtakes {min(above)}, which is of a higher priority")
         queue = self.fresh.get((function, priority))
         if not queue:
             return
