@@ -52,5 +52,7 @@ def test_the_help() -> None:
 
 
 def test_planted_faults_are_found() -> None:
-    text = "```\n$ gearstore retry --nonsense\n$ x | gearstore nonsense\n```\n`gearstore jobs -Z`, `gearstore jobs -f x`\n"
+    text = (
+        "```\n$ gearstore retry --nonsense\n$ x | gearstore nonsense\n```\n`gearstore jobs -Z`, `gearstore jobs -f x`\n"
+    )
     assert [wrong(words) for _, words in uses(text)] == ["--nonsense", "nonsense", "-Z", ""]
