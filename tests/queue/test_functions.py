@@ -356,12 +356,14 @@ def test_a_look_up_that_finds_an_ended_job_for_both_kinds(server: Server, first_
     server.engine.complete(existing, b"")
     server.disk.commit()
     server.disk.commit()
+    server.disk.feed()
     listeners: list[Peer] = []
     while (job := server.engine.grab(worker)) is not None:
         listeners += job.listeners
         server.engine.complete(job, b"")
         server.engine.told(job)
         server.disk.commit()
+        server.disk.feed()
     assert listeners == [client]
     assert server.submit(b"f", b"new", unique=b"u3").workload == b"new"
     assert server.work(worker) == [b"new"]
