@@ -59,7 +59,6 @@ class Disk:
         """Make durable what was asked for, then say so, as the journal does."""
         pending, self.pending = self.pending, {}
         look_ups, self.look_ups = self.look_ups, {}
-        self.rows |= {job.id: row(job) for job in pending.values() if job.stored_state >= 0}  # before look-ups
         found = {job.id: record for job in look_ups.values() if (record := self.find(job)) is not None}
         for job in pending.values():
             if job.id not in found and not job.dropped:
