@@ -301,9 +301,9 @@ def stuck(row: Row, now: int) -> bool:
 
 
 def pause_words(row: Row, now: int) -> str:
-    """Return since when and until when something is paused."""
+    """Return how long something has been paused and until when."""
     until = row.get("paused_until")
-    return f"since {age(row['paused_at'], now)}" + (f", until {iso(until)}" if until else "")
+    return f"for {age(row['paused_at'], now)}" + (f", until {iso(until)}" if until else "")
 
 
 CHECKS: dict[str, Callable[[Patient], Iterator[Finding]]] = {

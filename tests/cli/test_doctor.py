@@ -93,8 +93,8 @@ def test_pauses() -> None:
     patient = Patient("", None, now=10 * HOUR, hello={"paused_at": 9 * HOUR, "paused_until": None})
     patient.functions = [{**row, "paused_at": 8 * HOUR, "paused_until": None}]
     assert list(functions(patient))[:2] == [
-        Finding("all functions are paused since 1h", "gearstore resume"),
-        Finding("f\\n is paused since 2h", "gearstore resume f\\n"),
+        Finding("all functions are paused for 1h", "gearstore resume"),
+        Finding("f\\n is paused for 2h", "gearstore resume f\\n"),
     ]
 
 
