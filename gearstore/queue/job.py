@@ -29,7 +29,8 @@ class Priority(IntEnum):
     LOW = 2
 
 
-HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
+# Plain numbers: hashing an enum member takes 0.3 us, and counts are kept by priority.
+HIGH, NORMAL, LOW = map(int, Priority)
 PRIORITIES = (HIGH, NORMAL, LOW)
 
 

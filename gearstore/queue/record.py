@@ -69,6 +69,8 @@ class FunctionRecord(NamedTuple):
 SAME = ("position", "reducer", "run_at", "attempts", "interruptions", "started_at", "ended_at", "reason", "error",
         "result", "result_size", "replay_of", "client", "cause")  # fmt: skip
 
+_STATES = tuple(JobState)
+
 
 def load(engine: Engine, function: Function, record: Record) -> Job:
     """Return the job in memory for a record of the store, made if it isn't there."""
@@ -79,12 +81,14 @@ def load(engine: Engine, function: Function, record: Record) -> Job:
     job = Job(
         record.id, handle, function, record.unique, record.workload, record.priority, record.created_at, True
     )  # fmt: skip
-    job.state = JobState(record.state)
+    job.state = _STATES[record.state]
     job.stored_state = record.state
     job.stored_bytes = len(record.workload) + len(record.result)
     job.worker_id = record.worker
     for name in SAME:
-        setattr(job, name, getattr(record, name))
+        value = getattr(record, name)
+        if value:  # else the default of the class: most are
+            setattr(job, name, value)
     if job.state in (QUEUED, DELAYED):
         job.place = ON_DISK
     if job.unique and job.state in LIVE:

@@ -189,7 +189,7 @@ def grab_job(conn: Connection, args: list[bytes]) -> None:
     if job is None:
         conn.reply(NO_JOB)
         return
-    body = b"%s\0%s\0%s" % (job.handle, job.function.name, job.workload)
+    body = b"\0".join((job.handle, job.function.name, job.workload))
     conn.reply(HEADER.pack(RES, p.JOB_ASSIGN, len(body)) + body)
 
 
@@ -211,7 +211,7 @@ def grab_job_all(conn: Connection, args: list[bytes]) -> None:
 
 
 def _assign_uniq(job: Job) -> bytes:
-    body = b"%s\0%s\0%s\0%s" % (job.handle, job.function.name, job.unique, job.workload)
+    body = b"\0".join((job.handle, job.function.name, job.unique, job.workload))
     return HEADER.pack(RES, p.JOB_ASSIGN_UNIQ, len(body)) + body
 
 
@@ -229,7 +229,7 @@ def work_complete(conn: Connection, args: list[bytes]) -> None:
             peer.connection.reply_after(job.batch, packet)
         engine.told(job)
     if job.background:
-        conn.reply_after(job.batch, b"")
+        conn.hold_back(job.batch)
 
 
 def work_fail(conn: Connection, args: list[bytes]) -> None:
@@ -239,7 +239,7 @@ def work_fail(conn: Connection, args: list[bytes]) -> None:
         if conn.engine.fail(job, Reason.FAIL):
             tell_failure(job)
             conn.engine.told(job)
-        conn.reply_after(job.batch, b"")
+        conn.hold_back(job.batch)
 
 
 def work_exception(conn: Connection, args: list[bytes]) -> None:
@@ -250,7 +250,7 @@ def work_exception(conn: Connection, args: list[bytes]) -> None:
         if conn.engine.fail(job, Reason.EXCEPTION, data):
             tell_failure(job, response(p.WORK_EXCEPTION, handle, data))
             conn.engine.told(job)
-        conn.reply_after(job.batch, b"")
+        conn.hold_back(job.batch)
 
 
 def tell_failure(job: Job, exception: bytes | None = None) -> None:

@@ -49,8 +49,8 @@ class Connection(asyncio.Protocol):
     """The IO of one peer; client and worker at once if it likes."""
 
     # One of these for each idle worker: no __dict__.
-    __slots__ = ("address", "connected_at", "dirty", "drained", "engine", "fd", "handlers", "hub", "local", "out",
-                 "parser", "paused", "peer", "readable", "stash", "transport", "waiting")  # fmt: skip
+    __slots__ = ("address", "connected_at", "dirty", "drained", "engine", "fd", "handlers", "held_by", "hub", "local",
+                 "out", "parser", "paused", "peer", "readable", "stash", "transport", "waiting")  # fmt: skip
 
     def __init__(self, hub: Hub, handlers: tuple[Handler, ...]) -> None:
         # Shared
@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
         # Writing
         self.out: list[bytes] = []
         self.waiting: deque[tuple[Batch | None, bytes | Job, bool]] = deque()  # batch, answer, must it be stored
+        self.held_by: Batch | None = None  # the commit that the next answer waits for
         self.dirty = False
         self.drained: asyncio.Future[None] | None = None
 
@@ -95,6 +96,7 @@ class Connection(asyncio.Protocol):
         self.transport = None
         self.out.clear()
         self.waiting.clear()
+        self.held_by = None
         if self.drained is not None and not self.drained.done():
             self.drained.cancel()
         self.hub.leave(self)
@@ -255,6 +257,12 @@ class Connection(asyncio.Protocol):
 
     def reply(self, data: bytes) -> None:
         """Send after everything that this connection is still owed."""
+        held_by = self.held_by
+        if held_by is not None:
+            self.held_by = None
+            if not held_by.done:
+                self.waiting.append((held_by, data, False))
+                return
         if self.waiting:
             self.waiting.append((None, data, False))
         else:
@@ -264,12 +272,23 @@ class Connection(asyncio.Protocol):
                 self.hub.schedule_write(self)
 
     def reply_after(self, batch: Batch | None, data: bytes) -> None:
-        """Send once a batch is durable. Empty data only holds back what comes later."""
+        """Send once a batch is durable."""
         if batch is None or batch.done:
-            if data:
-                self.reply(data)
-            return
-        self.waiting.append((batch, data, False))
+            self.reply(data)
+        else:
+            self._wait(batch, data, False)
+
+    def hold_back(self, batch: Batch | None) -> None:
+        """Send nothing more before a batch is durable."""
+        if batch is not None and not batch.done:
+            self.held_by = batch
+            batch.waiters[self] = None
+
+    def _wait(self, batch: Batch, answer: bytes | Job, must_be_stored: bool) -> None:
+        if self.held_by is not None:  # may be younger than this batch
+            self.waiting.append((self.held_by, b"", False))
+            self.held_by = None
+        self.waiting.append((batch, answer, must_be_stored))
         batch.waiters[self] = None
 
     def created(self, job: Job, background: bool) -> None:
@@ -279,8 +298,7 @@ class Connection(asyncio.Protocol):
             handle = job.handle
             self.reply(_CREATED[len(handle)] + handle)
         else:
-            self.waiting.append((batch, job, background))
-            batch.waiters[self] = None
+            self._wait(batch, job, background)
 
     def release(self) -> None:
         """Let go of answers whose batch is durable now."""
@@ -310,8 +328,13 @@ class Connection(asyncio.Protocol):
                 self.abort("it does not read its answers")
             elif data:
                 transport.write(data)
-        if self.paused & ENDING and not self.waiting and not self.paused & (BUSY | TURN) and not self.readable:
+        if self.paused & ENDING and not self.paused & (BUSY | TURN) and not self.readable and not self.owing:
             transport.close()
+
+    @property
+    def owing(self) -> bool:
+        """Whether something waits for a commit."""
+        return bool(self.waiting) or (self.held_by is not None and not self.held_by.done)
 
 
 def _looked_up_later(item: bytes | Job) -> bool:

@@ -94,6 +94,7 @@ class Journal:
         self.endings: deque[int] = deque(maxlen=RECENT)  # jobs that ended last
         self.paused: dict[Waiter, None] = {}  # connections that are not read from until the backlog is smaller
         self._wakeup = asyncio.Event()
+        self._woken = False
         self._committing = asyncio.Lock()
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -107,15 +108,17 @@ class Journal:
         batch.size += len(job.workload)
         if len(batch.jobs) > HIGH_JOBS or batch.size > HIGH_BYTES:
             self.congested = True
-        self._wakeup.set()
+        if not self._woken:
+            self._wake()
 
     def change(self, job: Job) -> None:
         """Store the newest state of a job."""
         if self.assignments.pop(job.id, None) is None:
             self.aging.pop(job.id, None)
-        job.batch = self.batch
-        self.batch.jobs[job.id] = job
-        self._wakeup.set()
+        batch = job.batch = self.batch
+        batch.jobs[job.id] = job
+        if not self._woken:
+            self._wake()
 
     def imported(self, key: int, job: Job, origin: bytes) -> None:
         """Store with the job where it comes from."""
@@ -132,27 +135,27 @@ class Journal:
         """Look on disk for a live job of the same unique before this one counts."""
         job.batch = self.batch
         self.batch.look_ups[job.id] = job
-        self._wakeup.set()
+        self._wake()
 
     def note(self, event: Event) -> None:
         """Store what happened to a job."""
         self.batch.events.append(event)
-        self._wakeup.set()
+        self._wake()
 
     def steer(self, function: Function) -> None:
         """Store what an operator has set for a function."""
         self.batch.steered[function] = None
-        self._wakeup.set()
+        self._wake()
 
     def steer_all(self) -> None:
         """Store whether all functions are paused."""
         self.batch.paused = (self.engine.paused_at, self.engine.paused_until)
-        self._wakeup.set()
+        self._wake()
 
     def prune(self, ids: Iterable[int]) -> None:
         """Forget ended jobs, for good. Nothing may bring one of them back until this is durable (`Hub.history`)."""
         self.batch.pruned += ids
-        self._wakeup.set()
+        self._wake()
 
     def _age_assignments(self) -> None:
         """Store the assignments that have waited for a whole ASSIGNMENT_DELAY, let the others wait once more."""
@@ -163,7 +166,7 @@ class Journal:
         for job in jobs.values():
             self.batch.jobs.setdefault(job.id, job)
         if jobs:
-            self._wakeup.set()
+            self._wake()
 
     def store_assignments(self) -> None:
         """Let no assignment wait any longer."""
@@ -176,7 +179,11 @@ class Journal:
     def kick(self) -> None:
         """Reserve more job numbers if they run low; a server that only sees foreground jobs has no other commits."""
         if self._reserve():
-            self._wakeup.set()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._woken = True
+        self._wakeup.set()
 
     # The committing side
 
@@ -215,6 +222,7 @@ class Journal:
 
     async def _commit(self) -> None:
         self._wakeup.clear()
+        self._woken = False
         batch, self.batch = self.batch, Batch()
         self.congested = False
         try:
@@ -276,7 +284,7 @@ class Journal:
     def _carry(self, batch: Batch) -> None:
         """Move what could not be written into the next batch."""
         self.batch.take_over(batch)
-        self._wakeup.set()
+        self._wake()
 
     def _settle(self, batch: Batch, states: list[tuple[Job, int, int]], found: dict[int, Record]) -> None:
         """Take note of what is durable, then let the held answers go."""
@@ -312,9 +320,9 @@ class Journal:
     def _snapshot(self, batch: Batch) -> tuple[Changes, list[tuple[Job, int, int]]]:
         """Return the rows of the batch, and the state and bytes that each job will then have on disk."""
         changes = Changes(next_id=self._reserve())
-        counts, sizes = changes.counts, changes.sizes
         functions: dict[int, Function] = {}
         states: list[tuple[Job, int, int]] = []
+        moved: dict[tuple[int, int, int, int], list[int]] = {}
         for job in batch.jobs.values():
             if job.dropped or not job.background:
                 continue
@@ -332,15 +340,15 @@ class Journal:
             if state == FAILED:
                 changes.causes[job.cause] = (job.reason, squeezed(job.error))
             size = len(job.workload) + len(job.result)
-            if before != state or size != job.stored_bytes:
-                key = (function.id, state, job.priority)
-                counts[key] = counts.get(key, 0) + 1
-                sizes[key] = sizes.get(key, 0) + size
-                if before >= 0:
-                    key = (function.id, before, job.priority)
-                    counts[key] = counts.get(key, 0) - 1
-                    sizes[key] = sizes.get(key, 0) - job.stored_bytes
             states.append((job, state, size))
+            move = (function.id, before, state, job.priority)
+            sums = moved.get(move)
+            if sums is None:
+                sums = moved[move] = [0, 0, 0]
+            sums[0] += 1
+            sums[1] += size
+            sums[2] += job.stored_bytes
+        _count(changes, moved)
         self._snapshot_rest(batch, changes, functions)
         return changes, states
 
@@ -358,6 +366,19 @@ class Journal:
         changes.events += batch.events
         for job in batch.look_ups.values():
             changes.look_ups.append(LookUp(job.id, job.function.id, job.key, unique_hash(job.key)))
+
+
+def _count(changes: Changes, moved: dict[tuple[int, int, int, int], list[int]]) -> None:
+    """Make differences of what moved: function, state before and after, priority -> jobs, bytes after, bytes before."""
+    counts, sizes = changes.counts, changes.sizes
+    for (function_id, before, state, priority), (jobs, size, size_before) in moved.items():
+        for key, number, bytes_ in (
+            ((function_id, state, priority), jobs, size),
+            ((function_id, before, priority), -jobs, -size_before),
+        ):
+            if key[1] >= 0:
+                counts[key] = counts.get(key, 0) + number
+                sizes[key] = sizes.get(key, 0) + bytes_
 
 
 def _add_new(changes: Changes, job: Job, state: int) -> None:

@@ -289,7 +289,7 @@ class SqliteStore(Reader):
             applied.pruned = self._prune(changes)
         sizes = changes.sizes
         writer.executemany(
-            COUNT, [(*key, jobs, sizes.get(key, 0)) for key, jobs in changes.counts.items() if jobs or key in sizes]
+            COUNT, [(*key, jobs, sizes.get(key, 0)) for key, jobs in changes.counts.items() if jobs or sizes.get(key)]
         )
         return applied
 
