@@ -129,40 +129,15 @@ ON_DISK = 3  # only its row knows; also for delayed jobs
 class Job:
     """One unit of work. The first group of fields is stored, the second lives in memory only.
 
-    Fields that most jobs never change are defaults of the class, not of the instance: that makes a job in two thirds
-    of the time of a dataclass with slots (benchmarks/README.md, "making a job").
+    With slots a look at a field takes a third of the time that a default of the class takes, and a job is looked at
+    some hundred times (benchmarks/README.md, "fields of a job").
     """
 
-    state: JobState = QUEUED
-    reducer: bytes = b""
-    run_at: int = 0
-    attempts: int = 0  # assignments that ended: done, failed, timed out, or their worker went away
-    interruptions: int = 0  # assignments that the server's own end cut short
-    started_at: int = 0
-    ended_at: int = 0
-    worker_id: bytes = b""
-    reason: bytes = b""
-    error: bytes = b""
-    result: bytes = b""
-    result_size: int = 0
-    replay_of: int = 0
-    client: bytes = b""  # address of the one who submitted it
-    cause: int = 0  # why it is failed, see causes.py; 0 for none
-    adopted: bool = False  # came from another queue
-
-    key: bytes = b""  # what coalescing compares, b"" for never; see coalescing_key
-    worker: Peer | None = None
-    listeners: Sequence[Peer] = ()  # foreground clients; one entry a submit
-    numerator: bytes = b"0"
-    denominator: bytes = b"0"
-    deadline: int = 0  # number of the timer that this job waits for or is limited by, 0 for none
-    place: int = NOWHERE
-    dropped: bool = False  # joined to another job or refused: not to be stored any more
-    marked: bool = False  # its row tells of earlier attempts what is not true any more
-    stored_bytes: int = 0  # of workload and result, as counted while it has a row
-    promoted: bool = False  # was foreground; its first row is not committed yet
-    stored_state: int = -1  # the state its row has; -1 while it has no row
-    batch: Any = None  # the batch that stores its newest change, None once that is durable
+    __slots__ = ("adopted", "attempts", "background", "batch", "cause", "client", "created_at", "deadline",
+                 "denominator", "dropped", "ended_at", "error", "function", "handle", "id", "interruptions", "key",
+                 "listeners", "marked", "numerator", "place", "position", "priority", "promoted", "reason",
+                 "reducer", "replay_of", "result", "result_size", "run_at", "started_at", "state", "stored_bytes",
+                 "stored_state", "unique", "worker", "worker_id", "workload")  # fmt: skip
 
     def __init__(
         self,
@@ -184,6 +159,36 @@ class Job:
         self.created_at = created_at
         self.background = background
         self.position = id  # place in its queue: lower is served first; drawn from the same numbers as ids
+        self.state: JobState = QUEUED
+        self.reducer = b""
+        self.run_at = 0
+        self.attempts = 0  # assignments that ended: done, failed, timed out, or their worker went away
+        self.interruptions = 0  # assignments that the server's own end cut short
+        self.started_at = 0
+        self.ended_at = 0
+        self.worker_id = b""
+        self.reason = b""
+        self.error = b""
+        self.result = b""
+        self.result_size = 0
+        self.replay_of = 0
+        self.client = b""  # address of the one who submitted it
+        self.cause = 0  # why it is failed, see causes.py; 0 for none
+        self.adopted = False  # came from another queue
+
+        self.key = b""  # what coalescing compares, b"" for never; see coalescing_key
+        self.worker: Peer | None = None
+        self.listeners: Sequence[Peer] = ()  # foreground clients; one entry a submit
+        self.numerator = b"0"
+        self.denominator = b"0"
+        self.deadline = 0  # number of the timer that this job waits for or is limited by, 0 for none
+        self.place = NOWHERE
+        self.dropped = False  # joined to another job or refused: not to be stored any more
+        self.marked = False  # its row tells of earlier attempts what is not true any more
+        self.stored_bytes = 0  # of workload and result, as counted while it has a row
+        self.promoted = False  # was foreground; its first row is not committed yet
+        self.stored_state = -1  # the state its row has; -1 while it has no row
+        self.batch: Any = None  # the batch that stores its newest change, None once that is durable
 
     @property
     def waiting_since(self) -> int:
