@@ -144,7 +144,8 @@ class Function:
         for priority in priorities:
             if not self.queued[priority]:
                 continue
-            source = self._source(priority)
+            jobs = self.windows[priority].jobs
+            source = jobs if jobs and jobs[0].place and not self.volatile[priority] else self._source(priority)
             if source is not None:
                 job = source.popleft()
                 if job.place == WINDOW:

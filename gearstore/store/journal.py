@@ -292,7 +292,7 @@ class Journal:
             self._finish_look_ups(batch, found)
         stored = self.engine.stored
         for job, state, size in states:
-            if job.id in found:
+            if found and job.id in found:
                 continue
             job.stored_state = state
             job.stored_bytes = size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FAST, SLOW = 0.0005, 0.001  # seconds of a commit
 TRUSTED = 32  # fast commits more than slow ones, before the loop itself waits for the disk
+SMALL = 256 << 10  # bytes of workloads and results; larger batches say nothing about the disk and never run on the loop
 PENALTY = 8  # fast commits that make up for one that was slow, for each multiple of SLOW
 
 CHECKPOINT_PAGES = 1000  # pages in the log: 8 MB

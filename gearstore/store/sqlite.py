@@ -24,7 +24,7 @@ from gearstore.queue.record import Record
 from gearstore.store import files
 from gearstore.store.base import REPLAY, Applied, Changes, Holds, Key, Recovered, never
 from gearstore.store.migrations import migrate
-from gearstore.store.pace import MOST_PAGES, Log, Pace
+from gearstore.store.pace import MOST_PAGES, SMALL, Log, Pace
 from gearstore.store.reader import LIVE, Reader, match, refuse_newer, translated
 from gearstore.store.recovery import recover
 from gearstore.store.thread import Worker
@@ -230,10 +230,11 @@ class SqliteStore(Reader):
         except sqlite3.OperationalError:
             await self._thread.run(self._wait_and_begin)  # another program writes
         applied = self._guard(self._statements, changes)
-        if self._pace.on_loop:
-            self._commit()
+        small = sum(changes.sizes.values()) <= SMALL
+        if small and self._pace.on_loop:
+            self._commit(small)
         else:
-            await self._thread.run(self._commit)
+            await self._thread.run(self._commit, small)
         if self._log.grew(len(changes.new) + len(changes.changed) + len(changes.done)):
             self._checkpointing = self._thread.run(self._checkpoint)
         return applied
@@ -245,10 +246,11 @@ class SqliteStore(Reader):
         finally:
             self._writer.execute("PRAGMA busy_timeout = 0")
 
-    def _commit(self) -> None:
+    def _commit(self, small: bool) -> None:
         started = perf_counter()
         self._guard(self._writer.execute, "COMMIT")
-        self._pace.took(perf_counter() - started)
+        if small:
+            self._pace.took(perf_counter() - started)
 
     def _checkpoint(self) -> None:
         try:

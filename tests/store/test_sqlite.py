@@ -211,7 +211,10 @@ async def test_commits_on_the_loop_and_in_the_thread(path: Path, monkeypatch: py
     store._writer.set_trace_callback(lambda sql: threads.add(threading.get_ident()) if sql == "COMMIT" else None)
     await one_by_one(store, write, range(51, 101))
     assert len(threads) == 1 and (threading.get_ident() in threads) == fast
-    assert len(await claim(store)) == 100
+    threads.clear()
+    await one_by_one(store, write, range(101, 102), size=1 << 20)
+    assert len(threads) == 1 and threading.get_ident() not in threads
+    assert len(await claim(store)) == 101
     await store.close()
 
 
