@@ -191,7 +191,7 @@ class SqliteStore(Reader):
                 await self._syncing
         await self.stop_reading()
         if self._checkpointing is not None:
-            with suppress(StoreError):
+            with suppress(StoreError, asyncio.CancelledError):
                 await self._checkpointing
         try:
             await self._thread.run(self._close)
@@ -230,12 +230,12 @@ class SqliteStore(Reader):
         except sqlite3.OperationalError:
             await self._thread.run(self._wait_and_begin)  # another program writes
         applied = self._guard(self._statements, changes)
-        small = sum(changes.sizes.values()) <= SMALL
+        small = sum(changes.sizes.values()) <= SMALL and not changes.pruned
         if small and self._pace.on_loop:
             self._commit(small)
         else:
             await self._thread.run(self._commit, small)
-        if self._log.grew(len(changes.new) + len(changes.changed) + len(changes.done)):
+        if self._log.grew(len(changes.new) + len(changes.changed) + len(changes.done) + len(changes.pruned)):
             self._checkpointing = self._thread.run(self._checkpoint)
         return applied
 
