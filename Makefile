@@ -6,9 +6,10 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 RUN := build/run
 ARGS :=
 PYTEST_ARGS :=
+SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint docs bench clients clean
+.PHONY: help run test unit lint docs bench soak clients clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
@@ -42,6 +43,9 @@ docs: $(VENV)/.dev  ## make the man pages and the shell completions from the com
 
 bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: ARGS=...)
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+soak: $(VENV)/.dev  ## run new seeds of the simulation (SECONDS=600)
+	$(BIN)/python -m tests.simulation --soak $(SECONDS)
 
 clean:  ## remove everything that was made, also the jobs of make run
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

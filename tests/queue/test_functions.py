@@ -339,6 +339,23 @@ def test_a_look_up_that_finds_a_job_which_has_just_ended(server: Server, end: st
     assert server.work(worker) == [b"new"]
 
 
+def test_a_foreground_job_that_becomes_background_during_its_look_up_is_read_back(server: Server) -> None:
+    """Its place is that of the moment: what was spilled meanwhile stands in front, and windows are read in order."""
+    worker, client = server.connect(b"f"), server.connect()
+    fill(server, 3)  # the window is full, nothing is on disk
+    server.submit(b"g", run_at=NOW + 1)
+    server.engine.delayed_on_disk += 1  # so that uniques are looked up
+    job = server.ask(b"f", b"late", unique=b"x", client=client)
+    server.engine.delayed_on_disk -= 1
+    server.ask(b"f", b"spilled")
+    assert server.ask(b"f", unique=b"x") is job
+    server.disk.commit()
+    server.disk.feed()
+    assert server.work(worker) == [b"0", b"1", b"2", b"spilled", b"late"]
+    function = server.engine.functions[b"f"]
+    assert (function.spilled, function.windows[NORMAL].on_disk) == (0, 0)
+
+
 @pytest.mark.parametrize("first_in_background", [True, False])
 def test_a_look_up_that_finds_an_ended_job_for_both_kinds(server: Server, first_in_background: bool) -> None:
     """The foreground client must get an answer, and the unique must be free or lead to a job that runs."""

@@ -305,7 +305,8 @@ class World:
         for _ in range(100):
             await asyncio.sleep(2.0)
             await self.look_around()
-            if not any(record.state in LIVE for record in self.disk.records.values()):
+            alive = [*self.disk.records.values(), *self.hub.engine.jobs.values()]
+            if not any(job.state in LIVE for job in alive):
                 break
         self.judge()
 

@@ -11,7 +11,7 @@ import pytest
 
 from gearstore.errors import QueueError, StoreError
 from gearstore.queue.engine import Engine
-from gearstore.queue.job import DONE, FAILED, NORMAL, QUEUED, RUNNING, Job, Reason
+from gearstore.queue.job import DONE, FAILED, NORMAL, QUEUED, RUNNING, Job, JobState, Reason
 from gearstore.queue.peer import Peer
 from gearstore.queue.record import claimed, recover
 from gearstore.store import journal as journal_module
@@ -458,6 +458,24 @@ async def test_a_store_that_fails_ends_the_service(bench: Bench) -> None:
     assert len(bench.failures) == 1
     assert (waiter.done, job.stored_state) == (False, -1)
     assert bench.engine.grab(bench.worker) is None
+
+
+async def test_a_job_that_ends_while_its_first_row_is_refused_is_counted_away_once(bench: Bench) -> None:
+    client = Peer("client")
+    job = bench.submit(b"u", client)
+    assert bench.engine.grab(bench.worker) is job
+    assert bench.submit(b"u") is job  # background from now on; its row is to be written
+    bench.store.gate.clear()
+    bench.store.full_for_new = True
+    committing = asyncio.ensure_future(bench.journal.commit())
+    await until(lambda: bench.store.tries == 1)
+    bench.engine.complete(job, b"")  # stands in the next batch
+    bench.submit(b"v")  # so does this one, which is refused too
+    bench.store.gate.set()
+    await committing
+    await bench.journal.commit()
+    assert bench.engine.functions[b"f"].states == [0] * len(JobState)
+    assert bench.engine.jobs == {} and bench.store.rows() == {}
 
 
 async def test_a_store_that_fails_after_it_was_full(bench: Bench) -> None:
