@@ -131,7 +131,12 @@ def number(low: float, high: float) -> Kind:
             raise ValueError(text)
         return found
 
-    return Kind("N", f"a number from {low:g} to {high:g}", parse, (int, float, str))
+    return Kind("N", f"a number from {low:g} to {high:g}", parse, (int, float, str), write_number)
+
+
+def write_number(value: float) -> float:
+    """Return a number without a fraction if it has none."""
+    return int(value) if value == int(value) else value
 
 
 def size(low: int, high: int) -> Kind:

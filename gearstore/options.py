@@ -10,7 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from gearstore.address import DEFAULT_PORT, parse_address
-from gearstore.kinds import BIG, GIB, KEEP, KIB, LARGEST_PACKET, MIB, RESULT, SWITCH, Kind, choice, integer, size
+from gearstore.kinds import (
+    BIG,
+    GIB,
+    KEEP,
+    KIB,
+    LARGEST_PACKET,
+    MIB,
+    RESULT,
+    SWITCH,
+    Kind,
+    choice,
+    integer,
+    size,
+    write_number,
+)
 
 HANDLE_LIMIT = 63  # bytes: libgearman's GEARMAN_JOB_HANDLE_SIZE is 64 with its NUL
 HANDLE_DIGITS = 12
@@ -70,11 +84,6 @@ def parse_seconds(text: str) -> float:
     return number
 
 
-def write_seconds(value: float) -> float:
-    """Return the number without a fraction if it has none."""
-    return int(value) if value == int(value) else value
-
-
 def parse_listen(text: str) -> str:
     """Return the text if it is an address; its port may come later, from another option."""
     parse_address(text, default_port=0)
@@ -128,7 +137,7 @@ def write_path(value: object) -> str | None:
 
 LISTEN = Kind("ADDRESS", "HOST, HOST:PORT, [IPV6]:PORT or unix:PATH", parse_listen, write=str)
 PATH = Kind("FILE", "the path of a file", parse_path, write=write_path)
-SECONDS = Kind("SECONDS", "a number of seconds", parse_seconds, (int, float, str), write_seconds)
+SECONDS = Kind("SECONDS", "a number of seconds", parse_seconds, (int, float, str), write_number)
 SYNC = Kind("MODE", "full or interval:MS with 1 to 60000 milliseconds", parse_sync)
 PREFIX = Kind("TEXT", f"1 to {PREFIX_LIMIT} bytes without blanks", parse_prefix, write=os.fsdecode)
 LEVEL = Kind(

@@ -20,7 +20,7 @@ class Backoff:
     """How long a job waits before its next attempt; times are milliseconds."""
 
     first: int
-    factor: float = 2
+    factor: float = 2.0
     limit: int = HOUR
     jitter: float = 0.1
 
@@ -28,7 +28,7 @@ class Backoff:
         """Return the wait after so many attempts (from 1). Chance, from 0 to below 1, shortens it by `jitter` at most,
         so that jobs which failed together don't come back together; no wait is longer than `limit`."""
         try:
-            wait = min(self.first * self.factor ** max(attempts - 1, 0), self.limit)
+            wait = min(self.first * float(self.factor) ** max(attempts - 1, 0), self.limit)
         except OverflowError:
             wait = self.limit
         return round(wait * (1 - self.jitter * chance))

@@ -22,6 +22,7 @@ from gearstore.server.hub import Hub
 from gearstore.server.listeners import Listener, listen
 from gearstore.server.loop import loop_factory
 from gearstore.server.notify import Notifier
+from gearstore.server.retention import Retention
 from gearstore.store.base import Store
 from gearstore.store.journal import Journal
 from gearstore.store.memory import MemoryStore
@@ -70,6 +71,7 @@ class Server:
             committing = asyncio.create_task(self.journal.run())
             try:
                 self.hub.start()
+                self.hub.spawn(Retention(self.hub).run())
                 self.write_pid_file()
                 self.announce()
                 await self.wait_for_end()

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
+from gearstore.queue.history import Bounds, Ended, Total
 from gearstore.queue.ports import Event
 from gearstore.queue.record import FunctionRecord, Record
 
@@ -172,6 +173,20 @@ class Store(Protocol):
 
     async def origin(self, id: int) -> bytes:
         """Return what a job was called where it was imported from, b"" if it wasn't."""
+
+    async def totals(self) -> list[Total]:
+        """Return how many jobs of each function are in each ended state, and their bytes."""
+
+    async def survey(self, after: int, limit: int) -> tuple[list[Total], int | None]:
+        """Look at up to so many jobs of a walk over all of them, and return how many ended in which second. The walk
+        begins after 0 and goes on after the number returned, until that is None."""
+
+    async def prunable(self, bounds: tuple[Bounds, Bounds], after: int, limit: int) -> tuple[list[Ended], int | None]:
+        """Look at up to so many jobs of a walk as in `survey`, and return those that ended before their bounds: the
+        first ones are for done and cancelled jobs, the second for failed ones."""
+
+    async def shrink(self) -> bool:
+        """Give a small piece of unused space back to the system; return whether there is more. Not during `apply`."""
 
     async def forget_numbers(self, next_id: int) -> None:
         """At an orderly end: give back the numbers that were reserved and not used."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gearstore.errors import StoreError, StoreFull
 from gearstore.queue.causes import squeezed
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gearstore.queue.engine import Engine
     from gearstore.queue.functions import Function
     from gearstore.queue.record import Record
+
+Result = TypeVar("Result")
 
 RESERVE = 1_000_000  # job numbers reserved ahead: foreground jobs use them without a write
 HIGH_JOBS, HIGH_BYTES = 5_000, 16 << 20  # of a filling batch; beyond it those who add are not read from
@@ -212,6 +214,18 @@ class Journal:
         """Close the batch, make it durable, release what waited for it."""
         async with self._committing:
             await self._commit()
+
+    async def aside(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Let something else be done with the store's file while no batch is being committed."""
+        async with self._committing:
+            try:
+                return await work()
+            except StoreFull:
+                raise
+            except StoreError as error:
+                self._closing = True
+                self.on_failure(error)
+                raise
 
     async def _commit(self) -> None:
         self._wakeup.clear()

@@ -5,13 +5,14 @@ It can fail on command: while `full` is set `apply` raises StoreFull, while `bro
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
+from itertools import islice
 from typing import Any
 
 from gearstore.errors import StoreError, StoreFull
-from gearstore.queue.job import DELAYED, DONE, ENDED, HELD, QUEUED, RUNNING, Reason, coalescing_key
+from gearstore.queue.history import Bounds, Ended, Total
+from gearstore.queue.job import DELAYED, DONE, ENDED, FAILED, HELD, QUEUED, RUNNING, Reason, coalescing_key
 from gearstore.queue.ports import Event
 from gearstore.queue.record import FunctionRecord, Record
 from gearstore.store.base import (
@@ -32,6 +33,9 @@ from gearstore.store.base import (
 CHANGED = ("run_at", "attempts", "interruptions", "started_at", "ended_at", "worker", "reason", "error", "result",
            "result_size", "reducer", "replay_of", "cause")  # fmt: skip
 
+Side = tuple[int, bool]
+"""A function's id; its failed jobs rather than the done and cancelled ones"""
+
 
 class MemoryStore:
     """`Store` without durability."""
@@ -39,9 +43,9 @@ class MemoryStore:
     path: str | None = None
     warning = ""
 
-    def __init__(self, keep: int = 100_000) -> None:
-        self.keep = keep  # ended jobs; the oldest go first, or memory would fill with history
-        self.ended: OrderedDict[int, None] = OrderedDict()
+    def __init__(self) -> None:
+        self.ended: dict[Side, dict[int, int]] = {}  # id -> bytes, in the order in which they ended
+        self.sizes: Counter[Side] = Counter()  # bytes of those
         self.full = False
         self.broken = False
         self.records: dict[int, Record] = {}
@@ -117,7 +121,9 @@ class MemoryStore:
                 result_size=result_size,
             )  # fmt: skip
         self._apply_rest(changes, found)
-        self._forget_history(changes)
+        for id in (*(row[0] for row in changes.done), *(row[0] for row in changes.changed)):
+            if id in self.records:
+                self._sort(self.records[id])
         return Applied(found, self._prune(changes.pruned))
 
     def _apply_rest(self, changes: Changes, found: dict[int, Record]) -> None:
@@ -139,28 +145,61 @@ class MemoryStore:
         self.happened.setdefault(event.job_id, []).append(event)
 
     def _prune(self, ids: Sequence[int]) -> dict[Key, int]:
-        pruned: Counter[Key] = Counter()
-        for id in ids:
-            if id in self.records and self.records[id].state in ENDED:
-                record = self._forget(id)
-                pruned[(record.function_id, record.state, record.priority)] += 1
-        return pruned
+        gone = [self._forget(id) for id in ids if id in self.records and self.records[id].state in ENDED]
+        causes = {record.cause for record in gone if record.cause}
+        if causes:
+            for cause in causes - {record.cause for record in self.records.values()}:
+                self.known_causes.pop(cause, None)
+        return Counter((record.function_id, record.state, record.priority) for record in gone)
 
     def _forget(self, id: int) -> Record:
+        record = self.records.pop(id)
         del self.hashes[id]
-        self.ended.pop(id, None)
         self.happened.pop(id, None)
-        return self.records.pop(id)
+        self._sort(record._replace(state=QUEUED))
+        return record
 
-    def _forget_history(self, changes: Changes) -> None:
-        for id, state in chain(((row[0], DONE) for row in changes.done), (row[:2] for row in changes.changed)):
-            self.ended.pop(id, None)
-            if state in ENDED:
-                self.ended[id] = None
-        while len(self.ended) > self.keep:
-            id, _ = self.ended.popitem(last=False)
-            if id in self.records:
-                self._forget(id)
+    def _sort(self, record: Record) -> None:
+        """Put a job among the ended ones, as the last of them, or take it from there."""
+        for failed in (False, True):
+            side = (record.function_id, failed)
+            self.sizes[side] -= self.ended.get(side, {}).pop(record.id, 0)
+            if record.state in ENDED and failed == (record.state == FAILED):
+                size = self.ended.setdefault(side, {})[record.id] = len(record.workload) + len(record.result)
+                self.sizes[side] += size
+
+    async def totals(self) -> list[Total]:
+        """See `Store`; cancelled jobs are counted as done."""
+        return [
+            Total(function_id, FAILED if failed else DONE, 0, len(ids), self.sizes[(function_id, failed)])
+            for (function_id, failed), ids in self.ended.items()
+        ]
+
+    async def survey(self, after: int, limit: int) -> tuple[list[Total], int | None]:
+        """See `Store`."""
+        page = list(islice(self.records.values(), after, after + limit))
+        found = [
+            Total(each.function_id, each.state, (each.ended_at // 1000 + 1) * 1000, 1, len(each.workload + each.result))
+            for each in page
+            if each.state in ENDED
+        ]
+        return found, after + len(page) if page else None
+
+    async def prunable(self, bounds: tuple[Bounds, Bounds], after: int, limit: int) -> tuple[list[Ended], int | None]:
+        """See `Store`. The oldest of each function come first of all, so every page begins the walk anew."""
+        found: list[Ended] = []
+        for (function_id, failed), ids in self.ended.items():
+            before = bounds[failed].of(function_id)
+            for id, size in islice(ids.items(), limit - len(found)):
+                record = self.records[id]
+                if record.ended_at >= before:
+                    break
+                found.append(Ended(id, function_id, record.state, record.ended_at, size))
+        return found, None if len(found) < limit else after + 1
+
+    async def shrink(self) -> bool:
+        """See `Store`."""
+        return False
 
     async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
         """See `Store`."""

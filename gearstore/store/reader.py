@@ -6,6 +6,7 @@ Everything goes through aiosqlite on a read-only connection of its own, so that 
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import aiosqlite
 
 from gearstore.errors import StoreError, StoreFull, StoreUnusable
-from gearstore.queue.job import DELAYED, QUEUED, coalescing_key
+from gearstore.queue.history import Bounds, Ended, Total
+from gearstore.queue.job import CANCELLED, DELAYED, DONE, FAILED, QUEUED, coalescing_key
 from gearstore.queue.ports import Event
 from gearstore.queue.record import FunctionRecord, Record
 from gearstore.store.base import CLAIM_BYTES, Failure, Filter, Recovered, checksum, unique_hash
@@ -37,6 +39,24 @@ FAILURES = (
     "SELECT f.cause, causes.reason, causes.text, f.function_id, f.jobs, f.first, f.last "
     "FROM (SELECT cause, function_id, count(*) AS jobs, min(ended_at) AS first, max(ended_at) AS last FROM jobs "
     "WHERE cause <> 0 {among} GROUP BY cause, function_id) AS f JOIN causes ON causes.id = f.cause"
+)
+
+# A page of a walk over all jobs. Each result is one row: every further one would have to wait for the GIL.
+PAGE_END = "SELECT max(id) FROM (SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?)"
+SURVEY = (
+    "SELECT json_group_array(json_array(function_id, state, until, jobs, bytes)) FROM (SELECT function_id, state, "
+    "(ended_at / 1000 + 1) * 1000 AS until, count(*) AS jobs, sum(length(workload) + length(result)) AS bytes "
+    f"FROM jobs NOT INDEXED WHERE id > ? AND id <= ? AND state IN ({DONE:d}, {FAILED:d}, {CANCELLED:d}) "
+    "GROUP BY function_id, state, until)"
+)
+PRUNABLE = (
+    "SELECT json_group_array(json_array(id, function_id, state, ended_at, length(workload) + length(result))) "
+    "FROM jobs NOT INDEXED WHERE id > ? AND id <= ? "
+    f"AND (state IN ({DONE:d}, {CANCELLED:d}) AND ended_at < {{}} OR state = {FAILED:d} AND ended_at < {{}})"
+)
+TOTALS = (
+    "SELECT function_id, state, 0, sum(jobs), sum(bytes) FROM counts "
+    f"WHERE state IN ({DONE:d}, {FAILED:d}, {CANCELLED:d}) GROUP BY function_id, state"
 )
 
 
@@ -134,6 +154,34 @@ class Reader:
         """See `Store`."""
         rows = await self._rows("SELECT origin FROM imported WHERE job_id = ? ORDER BY key LIMIT 1", (id,))
         return bytes(rows[0][0]) if rows else b""
+
+    async def totals(self) -> list[Total]:
+        """See `Store`."""
+        return [Total._make(row) for row in await self._rows(TOTALS, ())]
+
+    async def survey(self, after: int, limit: int) -> tuple[list[Total], int | None]:
+        """See `Store`."""
+        ((last,),) = await self._rows(PAGE_END, (after, limit))
+        if last is None:
+            return [], None
+        ((found,),) = await self._rows(SURVEY, (after, last))
+        return [Total._make(row) for row in json.loads(found)], last
+
+    async def prunable(self, bounds: tuple[Bounds, Bounds], after: int, limit: int) -> tuple[list[Ended], int | None]:
+        """See `Store`."""
+        ((last,),) = await self._rows(PAGE_END, (after, limit))
+        if last is None:
+            return [], None
+        ((found,),) = await self._rows(PRUNABLE.format(*map(_bound_of, bounds)), (after, last))
+        return [Ended._make(row) for row in json.loads(found)], last
+
+
+def _bound_of(bounds: Bounds) -> str:
+    """Return the bound of a row's function as an SQL term."""
+    idle = [id for id, before in bounds.own.items() if not before] if bounds.others else []
+    arms = [f"WHEN function_id IN ({_listed(idle)}) THEN 0"] if idle else []
+    arms += [f"WHEN function_id = {id:d} THEN {before:d}" for id, before in bounds.own.items() if before]
+    return f"CASE {' '.join(arms)} ELSE {bounds.others:d} END" if arms else f"{bounds.others:d}"
 
 
 def refuse_newer(file: str, connection: sqlite3.Connection) -> int:

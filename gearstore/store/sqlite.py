@@ -35,6 +35,13 @@ BUSY_TIMEOUT_MS = 5000  # milliseconds that another program may hold the write l
 STOPS = "; the server stops, what was acknowledged is stored"
 LOG_SIZE = 8 << 20  # bytes; SQLite checkpoints at 1000 pages, which are 8 MB
 LARGEST_STATEMENT = 128  # rows
+SPARE_PAGES = 2048  # free pages that are kept: 16 MiB
+SHRINK_PAGES = 64  # given back at once, which takes about as long as a commit
+KIND = "function_id, state, priority"
+PRUNED = "count(*), sum(length(workload) + length(result)), group_concat(DISTINCT nullif(cause, 0))"
+WITH_CAUSE = "SELECT 1 FROM jobs WHERE cause = causes.id AND cause <> 0"
+SHRINK_WORK = 2000  # rows that would make the log grow as much
+ENDED_STATES = ", ".join(f"{state:d}" for state in ENDED)
 
 NEW = (
     'INSERT INTO jobs (id, function_id, priority, position, "unique", unique_hash, workload, checksum, '
@@ -234,9 +241,12 @@ class SqliteStore(Reader):
             self._commit()
         else:
             await self._thread.run(self._commit)
-        if self._log.grew(len(changes.new) + len(changes.changed) + len(changes.done)):
-            self._checkpointing = self._thread.run(self._checkpoint)
+        self._note_growth(len(changes.new) + len(changes.changed) + len(changes.done) + len(changes.pruned))
         return applied
+
+    def _note_growth(self, rows: int) -> None:
+        if self._log.grew(rows):
+            self._checkpointing = self._thread.run(self._checkpoint)
 
     def _wait_and_begin(self) -> None:
         self._writer.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -315,24 +325,43 @@ class SqliteStore(Reader):
         self._writer.executemany("INSERT OR IGNORE INTO imported (key, job_id, origin) VALUES (?, ?, ?)", rows)
 
     def _prune(self, changes: Changes) -> dict[Key, int]:
-        """Forget the jobs that have ended, with their events; return how many of which kind."""
+        """Forget the jobs that have ended, with their events and causes; return how many of which kind."""
         pruned: dict[Key, int] = {}
         counts, sizes = changes.counts, changes.sizes
-        ended = ", ".join(f"{state:d}" for state in ENDED)
-        gone = []
+        execute = self._writer.execute
         for start in range(0, len(changes.pruned), LARGEST_STATEMENT):
             ids = ", ".join(map(str, changes.pruned[start : start + LARGEST_STATEMENT]))
-            gone += self._writer.execute(
-                f"DELETE FROM jobs WHERE id IN ({ids}) AND state IN ({ended}) "
-                "RETURNING id, function_id, state, priority, length(workload) + length(result)"
-            ).fetchall()
-        for _, *of, size in gone:
-            key = (of[0], of[1], of[2])
-            pruned[key] = pruned.get(key, 0) + 1
-            counts[key] = counts.get(key, 0) - 1
-            sizes[key] = sizes.get(key, 0) - size
-        self._writer.executemany("DELETE FROM events WHERE job_id = ?", [row[:1] for row in gone])
+            gone = f"FROM jobs WHERE id IN ({ids}) AND state IN ({ENDED_STATES})"
+            # A few steps in all, since each of them gives up the GIL.
+            kinds = execute(f"SELECT {KIND}, {PRUNED} {gone} GROUP BY {KIND}").fetchall()
+            for *of, jobs, size, _ in kinds:
+                key = (of[0], of[1], of[2])
+                pruned[key] = pruned.get(key, 0) + jobs
+                counts[key] = counts.get(key, 0) - jobs
+                sizes[key] = sizes.get(key, 0) - size
+            execute(f"DELETE FROM events WHERE job_id IN (SELECT id {gone})")
+            execute(f"DELETE {gone}")
+            if causes := ", ".join(row[-1] for row in kinds if row[-1]):
+                execute(f"DELETE FROM causes WHERE id IN ({causes}) AND NOT EXISTS ({WITH_CAUSE})")
         return pruned
+
+    async def shrink(self) -> bool:
+        """See `Store`. Some free pages stay: what is written next would have to make the file longer again."""
+        if self._checkpointing is not None:
+            await self._checkpointing
+        more: bool = await self._thread.run(self._guard, self._shrink)
+        if more:
+            self._note_growth(SHRINK_WORK)
+        return more
+
+    def _shrink(self) -> bool:
+        execute = self._writer.execute
+        (pages,), (free,) = (execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count"))
+        if free <= max(SPARE_PAGES, pages // 10):
+            return False
+        # (`execute` would stop after the first page.)
+        self._writer.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
+        return True
 
     def _write(self, statement: tuple[str, int, str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows by statements of 128, 64, ... 1 rows: each `step` gives up the GIL, so few steps beat

@@ -73,6 +73,10 @@ class ViewStore(Reader):
         """Refuse."""
         raise StoreError(f"{self._file} is only read")
 
+    async def shrink(self) -> bool:
+        """See `Store`."""
+        return False
+
     async def forget_numbers(self, next_id: int) -> None:
         """There were none."""
 

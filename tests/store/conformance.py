@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
+from gearstore.queue.history import Bounds, Ended
 from gearstore.queue.job import (
     CANCELLED,
     DELAYED,
@@ -576,6 +577,16 @@ class StoreTests:
         recovered = await open(crash(store))
         assert {state for _, state, _ in counted(recovered)} == {"queued", "delayed", "held"}
 
+    async def test_causes_go_with_the_last_of_their_jobs(self, store: Store, write: Writer) -> None:
+        for id, cause in enumerate([7, 7, 8, 9, 9], 1):
+            write.new(id).changed(id, FAILED, cause=cause)
+            write.changes.causes[cause] = (b"fail", b"")
+        await write.to(store)
+        write.new(6).changed(6, FAILED, cause=8).changes.pruned = [1, 3, 4, 5]
+        await write.to(store)
+        assert await store.causes(0, 100) == [7, 8]
+        assert {failure.cause: failure.jobs for failure in await store.failures(None)} == {7: 1, 8: 1}
+
     async def test_a_job_that_comes_back_in_the_same_batch_is_not_pruned(self, store: Store, write: Writer) -> None:
         await write.new(1).changed(1, FAILED).to(store)
         write.changed(1, QUEUED).changes.pruned = [1]
@@ -587,6 +598,96 @@ class StoreTests:
         write.done(1).changes.pruned = [1]
         assert (await store.apply(write.changes)).pruned == {(FUNCTION, int(DONE), NORMAL): 1}
         assert list(await everything(store)) == [2]
+
+    async def ended(self, store: Store, write: Writer) -> None:
+        """Store jobs of two functions in every state; they ended a second apart, the last number first."""
+        states = [DONE, FAILED, CANCELLED, QUEUED, DELAYED, RUNNING, HELD, DONE, FAILED, DONE]
+        for id in range(1, 11):
+            write.new(id, function=OTHER if id > 7 else FUNCTION, workload=b"w" * id)
+        await write.to(store)
+        for id in reversed(range(1, 11)):
+            if states[id - 1] == DONE:
+                write.done(id, ended_at=(11 - id) * 1000)
+            else:
+                write.changed(id, states[id - 1], ended_at=(11 - id) * 1000)
+            await write.to(store)
+
+    async def walk(self, visit: Callable[[int], Any]) -> list[Any]:
+        """Return what a walk over all jobs finds."""
+        found: list[Any] = []
+        after: int | None = 0
+        while after is not None:
+            page, after = await visit(after)
+            found += page
+        return found
+
+    async def test_totals_of_ended_jobs(self, store: Store, write: Writer) -> None:
+        assert await store.totals() == []
+        await self.ended(store, write)
+        totals: dict[tuple[int, bool], tuple[int, int]] = {}
+        for total in await store.totals():
+            key = (total.function_id, total.state == FAILED)
+            jobs, size = totals.get(key, (0, 0))
+            totals[key] = (jobs + total.jobs, size + total.bytes)
+        assert totals == {
+            (FUNCTION, False): (2, 4), (FUNCTION, True): (1, 2), (OTHER, False): (2, 18), (OTHER, True): (1, 9),
+        }  # fmt: skip
+
+    async def test_totals_follow_what_comes_back_and_what_is_pruned(self, store: Store, write: Writer) -> None:
+        await self.ended(store, write)
+        write.changed(2, QUEUED).changes.pruned = [1, 8, 10]
+        await write.to(store)
+        left = [(total.function_id, total.jobs, total.bytes) for total in await store.totals() if total.jobs]
+        assert sorted(left) == [(FUNCTION, 1, 3), (OTHER, 1, 9)]
+        assert all(total.bytes == 0 for total in await store.totals() if not total.jobs)
+
+    @pytest.mark.parametrize("limit", [1, 3, 100])
+    async def test_a_survey_finds_each_ended_job_in_its_second(self, store: Store, write: Writer, limit: int) -> None:
+        assert await store.survey(0, limit) == ([], None)
+        await self.ended(store, write)
+        found = await self.walk(lambda after: store.survey(after, limit))
+        assert sorted((total.function_id, total.state, total.until, total.jobs, total.bytes) for total in found) == [
+            (FUNCTION, DONE, 11000, 1, 1), (FUNCTION, FAILED, 10000, 1, 2), (FUNCTION, CANCELLED, 9000, 1, 3),
+            (OTHER, DONE, 2000, 1, 10), (OTHER, DONE, 4000, 1, 8), (OTHER, FAILED, 3000, 1, 9),
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("limit", [3, 100])
+    @pytest.mark.parametrize(
+        ("done", "failed", "ids"),
+        [
+            (Bounds(), Bounds(), []),
+            (Bounds(1 << 60), Bounds(), [1, 3, 8, 10]),
+            (Bounds(), Bounds(1 << 60), [2, 9]),
+            (Bounds(8000), Bounds(2001), [8, 9, 10]),
+            (Bounds(8001), Bounds(2000), [3, 8, 10]),
+            (Bounds(0, {OTHER: 3000}), Bounds(0, {OTHER: 0}), [10]),
+            (Bounds(1 << 60, {OTHER: 0}), Bounds(1 << 60, {FUNCTION: 0, 99: 5}), [1, 3, 9]),
+            (Bounds(10000, {OTHER: 3001}), Bounds(0, {FUNCTION: 1 << 60}), [2, 3, 8, 10]),
+        ],
+    )
+    async def test_prunable_jobs_have_ended_before_the_bound_of_their_function(
+        self, store: Store, write: Writer, done: Bounds, failed: Bounds, ids: list[int], limit: int
+    ) -> None:
+        await self.ended(store, write)
+        found: dict[int, Ended] = {}
+        after: int | None = 0
+        while after is not None:
+            page, after = await store.prunable((done, failed), after, limit)
+            found |= {job.id: job for job in page}
+            write.changes.pruned = [job.id for job in page]
+            await write.to(store)
+        assert sorted(found) == ids
+        states = {1: DONE, 2: FAILED, 3: CANCELLED, 8: DONE, 9: FAILED, 10: DONE}
+        for id, job in found.items():
+            assert job == Ended(id, OTHER if id > 7 else FUNCTION, states[id], (11 - id) * 1000, id)
+        assert len(await everything(store)) == 10 - len(ids)
+
+    async def test_nothing_is_lost_by_shrinking(self, store: Store, write: Writer) -> None:
+        await self.ended(store, write)
+        before = await everything(store)
+        for _ in range(3):
+            await store.shrink()
+        assert await everything(store) == before
 
     # What operators have set
 

@@ -711,3 +711,47 @@ async def test_interval(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await opening(path)
     assert await claim(store) == [1, 2, 3]
     await store.close()
+
+
+async def test_space_that_became_free_is_given_back_in_small_pieces(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearstore.store.sqlite.SPARE_PAGES", 10)
+    store, write = await opening(path), Writer()
+    for id in range(1, 201):
+        write.new(id, workload=os.urandom(100_000)).done(id)
+    await write.to(store)
+    assert not await store.shrink()
+    write.changes.pruned = list(range(1, 181))
+    await write.to(store)
+    pieces = 1
+    while await store.shrink():
+        pieces += 1
+    assert pieces > 10
+    left = await everything(store)
+    await store.close()
+    assert path.stat().st_size < 4 << 20
+    store = await opening(path)
+    assert await everything(store) == left
+    assert len(left) == 20
+    await store.close()
+
+
+async def test_shrinking_waits_for_another_program_that_writes(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearstore.store.sqlite.SPARE_PAGES", 0)
+    write = Writer()
+    for id in range(1, 51):
+        write.new(id, workload=os.urandom(100_000)).done(id)
+    await write.to(store)
+    write.changes.pruned = list(range(1, 51))
+    await write.to(store)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreFull, match="locked"):
+            await store.shrink()
+        other.execute("ROLLBACK")
+    assert await store.shrink()
+    await write.new(51).to(store)
+    assert list(await everything(store)) == [51]
