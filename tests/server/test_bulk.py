@@ -335,6 +335,15 @@ def test_jobs_that_a_client_waits_for_are_not_held(connect: Connect, f: bytes) -
     }
 
 
+def test_many_foreground_jobs_are_cancelled_and_their_client_told_once_of_each(connect: Connect, f: bytes) -> None:
+    waiting, client = connect(), connect()
+    waiting.send_bytes(packet(SUBMIT_JOB, f, b"", b"") * 1000)
+    handles = [waiting.expect(JOB_CREATED)[0] for _ in range(1000)]
+    assert client.manage("cancel", function=f.decode())[-1] == {"matched": 1000, "changed": 1000, "refused": 0}
+    assert [waiting.expect(WORK_FAIL)[0] for _ in range(1000)] == handles
+    waiting.expect_nothing()
+
+
 @pytest.mark.parametrize("verb", ["retry", "release", "replay", "purge"])
 def test_a_foreground_job_has_no_history(connect: Connect, f: bytes, verb: str) -> None:
     client, waiting = connect(), connect()
