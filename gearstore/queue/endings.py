@@ -29,6 +29,7 @@ from gearstore.queue.ports import Event, Journal, Outbox
 from gearstore.queue.waking import Waking
 
 MAX_DELAYED = 65536  # delayed jobs held in memory
+MAX_DETAIL = 65536  # bytes of an error that an event keeps; the job's own row has all of its last one
 WORDS = {state: state.name.lower().encode() for state in JobState}
 
 
@@ -103,7 +104,8 @@ class Endings(Waking):
         wait = policy.backoff.delay(job.attempts, self.chance()) if again and policy.backoff and job.background else 0
         run_at = self.now + wait if wait else 0
         if job.background:
-            self.journal.note(Event(job.id, self.now, reason, job.started_at, job.worker_id, error, run_at))
+            detail = error[:MAX_DETAIL]
+            self.journal.note(Event(job.id, self.now, reason, job.started_at, job.worker_id, detail, run_at))
         if not again:
             job.move(FAIL)
             job.cause = cause_of(reason, error)[0]

@@ -174,8 +174,8 @@ def check_told(told: list[bytes], changed: set[int], handles: list[bytes]) -> No
     assert len(told) >= len(handles) - 3 * 100
 
 
-KILLS = 3
-JOBS = 2400
+KILLS = 2
+JOBS = 1600
 
 
 def test_kills_in_the_middle_of_a_retry(server: Server, spawn: Spawn) -> None:

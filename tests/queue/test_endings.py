@@ -276,6 +276,12 @@ def test_each_attempt_is_an_event(server: Server) -> None:
     ]
 
 
+def test_an_event_keeps_the_beginning_of_an_endless_error(server: Server) -> None:
+    job = server.submit(b"f")
+    end_badly(server, server.connect(b"f"), Reason.EXCEPTION, b"e" * 1_000_000)
+    assert server.disk.events[0].detail == b"e" * 65_536 and len(server.disk.rows[job.id].error) == 1_000_000
+
+
 def test_what_is_foreground_only_leaves_no_events(server: Server) -> None:
     server.ask(b"f", client=server.connect())
     worker = server.connect(b"f")

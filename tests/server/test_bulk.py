@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -335,6 +336,15 @@ def test_jobs_that_a_client_waits_for_are_not_held(connect: Connect, f: bytes) -
     }
 
 
+def test_many_foreground_jobs_are_cancelled_and_their_client_told_once_of_each(connect: Connect, f: bytes) -> None:
+    waiting, client = connect(), connect()
+    waiting.send_bytes(packet(SUBMIT_JOB, f, b"", b"") * 1000)
+    handles = [waiting.expect(JOB_CREATED)[0] for _ in range(1000)]
+    assert client.manage("cancel", function=f.decode())[-1] == {"matched": 1000, "changed": 1000, "refused": 0}
+    assert [waiting.expect(WORK_FAIL)[0] for _ in range(1000)] == handles
+    waiting.expect_nothing()
+
+
 @pytest.mark.parametrize("verb", ["retry", "release", "replay", "purge"])
 def test_a_foreground_job_has_no_history(connect: Connect, f: bytes, verb: str) -> None:
     client, waiting = connect(), connect()
@@ -428,3 +438,27 @@ def test_changes_wait_for_space(start_server: StartServer, disk: Disk, verb: str
     assert faults(server.db) == []
     server.restart()
     assert counts(server.connect(), b"f") == ({"queued": 2000} if verb == "retry" else {})
+
+
+# The end of the server
+
+
+@pytest.mark.parametrize("verb", ["retry", "replay", "purge"])
+def test_an_orderly_end_in_the_middle(start_server: StartServer, verb: str) -> None:
+    server = start_server()
+    handles = failed(server.connect, b"f", 2000)
+    client = server.connect()
+    client.send_bytes(b'gearstore %s {"function": "f", "state": ["failed"], "rate": 2000}\n' % verb.encode())
+    told = [json.loads(client.line())["handle"].encode()]
+    assert server.terminate() == 0
+    with suppress(ConnectionError):
+        while line := client.line():
+            told.append(json.loads(line)["handle"].encode())
+    assert len(told) < 2000 and told == handles[: len(told)]
+    assert faults(server.db) == []
+    server.restart()
+    lines = server.connect().manage(verb, function="f", state=["failed"])
+    left = [line["handle"].encode() for line in lines[:-1] if "refused" not in line]
+    assert left == handles[2000 - len(left) :] and 0 <= 2000 - len(left) - len(told) <= 100
+    server.kill()
+    assert faults(server.db) == []

@@ -73,7 +73,9 @@ class Change:
         self.wanted = wanted = await filter_of(self.conn, self.request)
         started = self.hub.loop.time()
         foreground = volatile(self.conn, wanted, newest, limit)
-        self.tell([await self.attempt(job.handle, None) for job in foreground])
+        for start in range(0, len(foreground), BATCH):
+            self.tell([await self.attempt(job.handle, None) for job in foreground[start : start + BATCH]])
+            await asyncio.sleep(0)
         left = 1 << 62 if limit is None else limit - len(foreground)
         last: int | None = None
         while left > 0 and self.conn.transport is not None:
@@ -139,7 +141,7 @@ class Change:
             return job.function, JobState(job.state)
         if record is None:
             raise refused("it has just ended")
-        if record.id in self.gone:
+        if record.id in self.gone and record.state not in ENDED:  # (ended jobs change under Hub.history only)
             raise refused(CHANGING)
         return self.hub.function_of(record), JobState(record.state)
 
