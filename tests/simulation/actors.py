@@ -103,7 +103,7 @@ class Client(Actor):
         if kind == p.TEXT and self.cancels:
             handle = self.cancels.popleft()
             if parts[0].startswith(b"OK"):
-                self.world.ledger.cancel(handle)
+                self.world.ledger.cancel(handle, self.world.now())
 
     def received(self, packet: Packet) -> None:
         """Note what came."""

@@ -37,6 +37,7 @@ class Job:
     reported: set[str] = field(default_factory=set)  # what workers said of it
     sealed: str = ""  # the outcome that a worker knows to be stored
     cancelled: bool = False
+    cancelled_at: float = 0.0
 
 
 class Ledger:
@@ -90,7 +91,7 @@ class Ledger:
             raise Violation(f"{workload!r} is assigned {submit.due - now:.3f} s too early")
         if job.sealed:
             raise Violation(f"{handle!r} is assigned though it ended: {job.sealed}")
-        if job.cancelled:
+        if job.cancelled and self.started[handle] > job.cancelled_at:  # (an assignment that was held may leave later)
             raise Violation(f"{handle!r} is assigned though it was cancelled")
         if job.holder is not None and not (job.limit and now >= job.since + job.limit - 0.002):
             raise Violation(f"{handle!r} is assigned to two workers at once")
@@ -120,9 +121,10 @@ class Ledger:
             if job.holder is connection:
                 job.holder = None
 
-    def cancel(self, handle: bytes) -> None:
+    def cancel(self, handle: bytes, now: float) -> None:
         """The server said OK to a cancel."""
         self.jobs[handle].cancelled = True
+        self.jobs[handle].cancelled_at = now
 
     def over(self, handle: bytes, how: bytes) -> None:
         """It has ended without a report, whatever its client has been told: cancelled, or tried too often."""
