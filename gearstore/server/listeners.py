@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gearstore.address import Address
 from gearstore.config import Config
@@ -88,9 +89,13 @@ def _adopt(fd: int) -> socket.socket:
 
 async def _serve(sock: socket.socket, backlog: int, factory: Callable[[], asyncio.Protocol]) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    if sock.family == socket.AF_UNIX:
+    if sock.family != socket.AF_UNIX:
+        return await loop.create_server(factory, sock=sock, backlog=backlog)
+    keep: dict[str, Any] = {"cleanup_socket": False}
+    try:
+        return await loop.create_unix_server(factory, sock=sock, backlog=backlog, **keep)
+    except TypeError:  # before Python 3.13, and its uvloop, nobody removes the file of a socket
         return await loop.create_unix_server(factory, sock=sock, backlog=backlog)
-    return await loop.create_server(factory, sock=sock, backlog=backlog)
 
 
 async def _listen(address: Address, backlog: int, factory: Callable[[], asyncio.Protocol]) -> Listener:
