@@ -7,12 +7,14 @@ RUN := build/run
 ARGS :=
 PYTEST_ARGS :=
 SECONDS := 600
+RELEASE := bookworm
+CI_CACHE := $(or $(GEARSTORE_CI_CACHE),/var/cache/gearstore-ci)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint docs bench soak clients clean
+.PHONY: help run test unit lint docs bench soak deb test-deb clients clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
 
 run: $(VENV)/.run  ## start the server on build/run/gearstore.db; Ctrl-C ends it (options: ARGS='--port 4731')
 	@mkdir -p $(RUN)
@@ -26,8 +28,12 @@ run: $(VENV)/.run  ## start the server on build/run/gearstore.db; Ctrl-C ends it
 	@echo
 	@exec $(BIN)/gearstore serve --db $(RUN)/gearstore.db $(ARGS)
 
-test: $(VENV)/.dev clients  ## run all tests, with the real clients that can be installed (PYTEST_ARGS=...)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.dev clients  ## run all tests, with the real clients and on the Debians that can be installed (PYTEST_ARGS=...)
+	$(BIN)/python -m pytest --ignore=tests/packaging $(PYTEST_ARGS)
+	@packaging/test-deb $(BIN)/python $(PYTEST_ARGS)
+
+test-deb: $(VENV)/.dev  ## run the tests of the Debian package only, as root (PYTEST_ARGS=...)
+	@packaging/test-deb $(BIN)/python $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev  ## run the fast tests only
 	$(BIN)/python -m pytest -m "not slow" --ignore=tests/acceptance $(PYTEST_ARGS)
@@ -46,6 +52,13 @@ bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: AR
 
 soak: $(VENV)/.dev  ## run new seeds of the simulation (SECONDS=600)
 	$(BIN)/python -m tests.simulation --soak $(SECONDS)
+
+deb:  ## build the Debian package into build/deb, as root on any Debian, else on this one (RELEASE=trixie)
+	@if [ "$$(id -u)" = 0 ]; then \
+	    packaging/prepare $(RELEASE) && packaging/build-deb -n -r $(CI_CACHE)/$(RELEASE)-build build/deb; \
+	else \
+	    packaging/build-deb -n build/deb; \
+	fi
 
 clean:  ## remove everything that was made, also the jobs of make run
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

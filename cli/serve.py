@@ -4,17 +4,20 @@ import inspect
 import logging
 import logging.handlers
 import os
+import sys
 from pathlib import Path
 from typing import Any, List, Optional
 
 import typer
 
 from gearstore.config import FOREIGN, OPTIONS, Config, load_config
-from gearstore.errors import ConfigError, GearstoreError
+from gearstore.errors import ConfigError, GearstoreError, StoreBusy, StoreUnusable
 from gearstore.kinds import SWITCH, as_text
 from gearstore.options import Foreign, Option
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+# syslog's numbers
+PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
 
 def serve(**flags: Any) -> None:
@@ -39,18 +42,40 @@ def serve(**flags: Any) -> None:
         from gearstore.server.server import run
 
         code = run(config)
-    except ConfigError as error:
-        say(str(error))
-        raise typer.Exit(2) from None
     except GearstoreError as error:
-        say(str(error))
-        raise typer.Exit(1) from None
+        say(str(error), logging.ERROR)
+        raise typer.Exit(exit_code(error)) from None
     raise typer.Exit(code)
 
 
-def say(text: str) -> None:
+def exit_code(error: GearstoreError) -> int:
+    """Return how `serve` ends by an error: 2 and 4 want an administrator, after a 1 a new start may help."""
+    if isinstance(error, ConfigError):
+        return 2
+    return 4 if isinstance(error, (StoreBusy, StoreUnusable)) else 1
+
+
+def say(text: str, level: int = logging.WARNING) -> None:
     """Print one line for the operator on standard error."""
-    typer.echo(f"gearstore: {text}", err=True)
+    typer.echo(f"<{PRIORITIES[level]}>{text}" if in_journal() else f"gearstore: {text}", err=True)
+
+
+def in_journal() -> bool:
+    """Tell whether standard error is the journal, which sets the time itself and wants a priority (sd-daemon(3))."""
+    try:
+        stream = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
+
+
+class JournalFormatter(logging.Formatter):
+    """Sets the priority before each line; systemd takes it off again."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as the journal wants it."""
+        start = f"<{PRIORITIES[record.levelno]}>"
+        return start + super().format(record).replace("\n", f"\n{start}")
 
 
 def set_up_logging(config: Config) -> None:
@@ -67,7 +92,8 @@ def set_up_logging(config: Config) -> None:
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise ConfigError(f"--log-file: {config.log_file}: {reason}; name a file that can be written") from None
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    journal = config.log_file == "stderr" and in_journal()
+    handler.setFormatter(JournalFormatter() if journal else logging.Formatter(LOG_FORMAT))
     logger = logging.getLogger("gearstore")
     logger.handlers[:] = [handler]
     logger.setLevel(config.log_level)

@@ -5,6 +5,7 @@ options are called and mean stands in options.py.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -120,7 +121,8 @@ def find_value(
         if text := environ.get(name):
             return check(kind, text.replace(",", " ").split() if repeated else text, name, (str,), repeated), name
     if option.name in table:
-        return check(kind, table[option.name], f"{file}: {option.name}", kind.toml, repeated), str(file)
+        where = f"{place(file, option.name)}: {option.name}"
+        return check(kind, table[option.name], where, kind.toml, repeated), str(file)
     return None, ""
 
 
@@ -160,5 +162,12 @@ def read_file(file: Path) -> Mapping[str, Any]:
     names = [*(option.name for option in OPTIONS), TABLE]
     for key in table:
         if key not in names:
-            raise ConfigError(f"{file}: {key} is not an option of gearstore; {meant(key, names)}")
+            raise ConfigError(f"{place(file, key)}: {key} is not an option of gearstore; {meant(key, names)}")
     return table
+
+
+def place(file: Path | None, key: str) -> str:
+    """Return file and line of a key, for an error; the file alone if the key is written in a way that hides it."""
+    lines = file.read_text("utf-8").splitlines() if file else []
+    pattern = re.compile(rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[\]=.]""")
+    return next((f"{file}, line {number}" for number, line in enumerate(lines, 1) if pattern.match(line)), str(file))

@@ -3,13 +3,14 @@
     GearstoreError
     ├── ProtocolError        the peer's: its bytes are not Gearman
     ├── QueueError           the peer's: understood and refused (an ERROR packet)
-    ├── StoreError           ours: the store cannot do what it must
+    ├── StoreError           ours: the store cannot do what it must (exit code 1)
     │   ├── StoreFull        no space left; passes when there is space again
-    │   ├── StoreBusy        another server owns the file
-    │   └── StoreUnusable    not a gearstore database, newer than the program, or damaged
+    │   ├── StoreBusy        another server owns the file (exit code 4)
+    │   └── StoreUnusable    not a gearstore database, newer than the program, or damaged (exit code 4)
     └── ConfigError          the operator's: an option or the configuration file (exit code 2)
 
-A message is one sentence that ends in what to do next.
+A message is one sentence that ends in what to do next. The exit codes are those of `gearstore serve`: after a 1 a new
+start may help, after a 2 or a 4 somebody has to do something first (systemd/gearstore.service relies on it).
 """
 
 

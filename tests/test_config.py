@@ -189,9 +189,9 @@ def test_a_bad_variable_is_named() -> None:
     ["port = true", "port = 'x'", "port = 1.5", "memory = 1", "db = 5", "listen = 5", "listen = [5]"]
     + ["max_packet = '1Q'", "drain_timeout = []", "port = 1979-05-27"],
 )
-def test_a_bad_value_in_the_file_is_named_with_file_and_key(write: WriteFile, text: str) -> None:
-    file = write(text)
-    assert refusal(file=file).startswith(f"{file}: {text.split()[0]}: ")
+def test_a_bad_value_in_the_file_is_named_with_file_line_and_key(write: WriteFile, text: str) -> None:
+    file = write(f"# a comment\n\n{text}\n")
+    assert refusal(file=file).startswith(f"{file}, line 3: {text.split()[0]}: ")
 
 
 def test_numbers_and_texts_of_the_file(write: WriteFile) -> None:
@@ -201,8 +201,16 @@ def test_numbers_and_texts_of_the_file(write: WriteFile) -> None:
 
 def test_an_unknown_key_is_refused_with_the_one_that_was_meant(write: WriteFile) -> None:
     file = write("drain-timeout = 5")
-    assert refusal(file=file) == f"{file}: drain-timeout is not an option of gearstore; did you mean drain_timeout?"
+    assert refusal(file=file) == (
+        f"{file}, line 1: drain-timeout is not an option of gearstore; did you mean drain_timeout?"
+    )
     assert "the keys are listen, port" in refusal(file=write("colour = 1"))
+
+
+@pytest.mark.parametrize("text", ["prot = 1", "  'prot' = 1", '"prot"=1', "[prot]", "[[prot]]", "prot.x = 1"])
+def test_the_line_of_a_key_is_found_however_it_is_written(write: WriteFile, text: str) -> None:
+    file = write(f"#prot = 1\nport = 1  # prot\n{text}\n")
+    assert refusal(file=file).startswith(f"{file}, line 3: prot is not an option")
 
 
 def test_files_that_cannot_be_read(write: WriteFile, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sockets to listen on, and who has the port if it is taken."""
+"""Sockets to listen on: those that systemd passes, and those we open; and who has the port if it is taken."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gearstore.address import Address
 from gearstore.config import Config
 from gearstore.errors import ConfigError
 
+FIRST_PASSED = 3  # sd_listen_fds(3): the sockets that systemd passes are the descriptors from this one on
+
 
 class Listener:
-    """One address that clients connect to."""
+    """One address that clients connect to; `path` is the socket's file that has to go with it."""
 
-    def __init__(self, address: Address, server: asyncio.Server) -> None:
+    def __init__(self, name: str, server: asyncio.Server, path: str = "") -> None:
+        self.name = name
         self.server = server
-        self.path = address.path
-        names = [sock.getsockname() for sock in server.sockets]
-        self.name = str(address) if address.path else ", ".join(_shown(name) for name in names)
+        self.path = path
 
     def close(self) -> None:
         """Accept no more."""
@@ -34,10 +36,18 @@ class Listener:
 
 
 async def listen(config: Config, factory: Callable[[], asyncio.Protocol]) -> list[Listener]:
-    """Listen on every configured address. Raises ConfigError that says which one is not to be had, and why."""
+    """Listen on what systemd passes and on every configured address that is not among it.
+
+    Raises ConfigError that says which one is not to be had, and why.
+    """
+    passed = {_name(sock): sock for sock in passed_sockets(os.environ)}
     listeners: list[Listener] = []
     try:
+        for name, sock in passed.items():
+            listeners.append(Listener(f"{name} (from systemd)", await _serve(sock, config.backlog, factory)))
         for address in config.listen:
+            if str(address) in passed:
+                continue
             try:
                 listeners.append(await _listen(address, config.backlog, factory))
             except OSError as error:
@@ -52,13 +62,50 @@ async def listen(config: Config, factory: Callable[[], asyncio.Protocol]) -> lis
     return listeners
 
 
+def passed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """Return the sockets that systemd has opened for this process, and take them out of the environment.
+
+    They stay open in systemd while we restart: clients that connect meanwhile wait instead of being refused.
+    """
+    pid, number = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not number.isdecimal():
+        return []
+    return [_adopt(fd) for fd in range(FIRST_PASSED, FIRST_PASSED + int(number))]
+
+
+def _adopt(fd: int) -> socket.socket:
+    try:
+        os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=fd)
+        fits = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        fits = False
+    if not fits:
+        raise ConfigError("systemd passes something else than a listening socket: use ListenStream= and Accept=no")
+    sock.setblocking(False)
+    return sock
+
+
+async def _serve(sock: socket.socket, backlog: int, factory: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    if sock.family != socket.AF_UNIX:
+        return await loop.create_server(factory, sock=sock, backlog=backlog)
+    keep: dict[str, Any] = {"cleanup_socket": False}
+    try:
+        return await loop.create_unix_server(factory, sock=sock, backlog=backlog, **keep)
+    except TypeError:  # before Python 3.13, and its uvloop, nobody removes the file of a socket
+        return await loop.create_unix_server(factory, sock=sock, backlog=backlog)
+
+
 async def _listen(address: Address, backlog: int, factory: Callable[[], asyncio.Protocol]) -> Listener:
     loop = asyncio.get_running_loop()
     if not address.path:
         server = await loop.create_server(factory, address.host or None, address.port, backlog=backlog)
-        return Listener(address, server)
+        return Listener(", ".join(_shown(sock.getsockname()) for sock in server.sockets), server)
     _clear_stale(address.path)
-    return Listener(address, await loop.create_unix_server(factory, address.path, backlog=backlog))
+    server = await loop.create_unix_server(factory, address.path, backlog=backlog)
+    return Listener(str(address), server, address.path)
 
 
 def _clear_stale(path: str) -> None:
@@ -79,7 +126,8 @@ def _reason(address: Address, error: OSError) -> str:
     if not taken:
         return f"{error.strerror or error}; choose another address with --listen"
     owner = _owner(address.port) if not address.path else None
-    who = f"by {owner}" if owner else "by another process"
+    # The service may not look into the processes of other users, an administrator may.
+    who = f"by {owner}" if owner else "by another process (ss -ltnp shows root which one)"
     return f"it is in use {who}; stop that server or choose another address with --listen"
 
 
@@ -99,6 +147,14 @@ def _owner(port: int) -> str | None:
                     name = (process / "comm").read_text().strip()
                     return f"{name} (process {process.name})"
     return None
+
+
+def _name(sock: socket.socket) -> str:
+    """Return the address of a socket as the configuration writes it."""
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return f"*:{port}" if host in ("::", "0.0.0.0") else _shown((host, port))
 
 
 def _shown(name: tuple[str, int]) -> str:

@@ -20,9 +20,9 @@ class Notifier:
         """Say that the server listens."""
         self.send("READY=1")
 
-    def stopping(self) -> None:
-        """Say that the server is on its way out."""
-        self.send("STOPPING=1")
+    def stopping(self, seconds: float) -> None:
+        """Say that the server is on its way out and may need so long for it: more than TimeoutStopSec= if need be."""
+        self.send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={seconds * 1_000_000:.0f}")
 
     def status(self, text: str) -> None:
         """Set the line that `systemctl status` shows."""

@@ -32,6 +32,7 @@ logger = logging.getLogger("gearstore")
 
 SPARE_FILES = 64  # descriptors kept for the database, logs and listeners
 CLOSE_TIMEOUT = 5.0  # seconds for peers to take their last answers
+STOP_TIME = 30.0  # seconds within which a server ends once no job runs any more, on a slow disk too
 
 
 def run(config: Config) -> int:
@@ -200,7 +201,7 @@ class Server:
 
     async def drain(self, timeout: float | None) -> None:
         """Assign nothing more and let running jobs end, for `timeout` seconds at most; a second signal ends it."""
-        self.notifier.stopping()
+        self.notifier.stopping((timeout or 0) + STOP_TIME)
         for listener in self.listeners:
             listener.close()
         engine = self.hub.engine

@@ -92,7 +92,7 @@ def queue(path: Path) -> Iterator[tuple[sqlite3.Connection, Path]]:
         else:
             uri = f"{path.resolve().as_uri()}?mode=ro"
         try:
-            with closing(sqlite3.connect(uri, 5, isolation_level=None, uri=True)) as connection:
+            with closing(sqlite3.connect(uri, timeout=5, isolation_level=None, uri=True)) as connection:
                 connection.text_factory = bytes
                 yield connection, path
         except sqlite3.Error as error:

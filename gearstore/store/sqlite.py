@@ -107,7 +107,7 @@ class SqliteStore(Reader):
         try:
             log_missing = files.inspect(self._file)
             self._writer = sqlite3.connect(
-                self._file, 0, isolation_level=None, check_same_thread=False, cached_statements=512
+                self._file, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
             )
             try:
                 self._prepare(log_missing)
@@ -164,7 +164,7 @@ class SqliteStore(Reader):
         busy = execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         execute("PRAGMA busy_timeout = 0")
         if busy:
-            raise StoreUnusable(f"{self._file} is read by another program that must end first")
+            raise StoreError(f"{self._file} is read by another program that must end first")
         self._grow_log()
         problems = execute("PRAGMA quick_check(1)").fetchone()[0] if self._small() else "ok"
         if problems != "ok":

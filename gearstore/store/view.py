@@ -25,7 +25,7 @@ def snapshot(path: str) -> Iterator[tuple[sqlite3.Connection, View]]:
     """
     view = View(path)
     try:
-        with closing(sqlite3.connect(view.uri, 5, isolation_level=None, uri=True)) as connection:
+        with closing(sqlite3.connect(view.uri, timeout=5, isolation_level=None, uri=True)) as connection:
             connection.execute(view.first).fetchall()
             connection.execute(CACHE)
             connection.set_progress_handler(view.outlived, STEPS)

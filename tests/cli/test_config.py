@@ -159,7 +159,7 @@ def test_check_says_what_is_wrong(file: Path, text: str, sentence: str) -> None:
     for command in ("check", "show"):
         result = run_here(["config", command, "--config", str(file)])
         assert (result.code, result.output) == (2, "")
-        assert result.errors.startswith(f"gearstore: {file}: ")
+        assert result.errors.startswith((f"gearstore: {file}: ", f"gearstore: {file}, line 1: "))
         assert sentence in result.errors
         assert len(result.errors.splitlines()) == 1
 

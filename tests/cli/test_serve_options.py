@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import IO, get_type_hints
 
 import pytest
 
@@ -34,11 +34,15 @@ def run(tmp_path: Path) -> Run:
     """Run `serve` with arguments, in an environment without our variables."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("GEARSTORE_", "GEARMAND_"))}
 
-    def run_serve(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    def run_serve(
+        *arguments: str, stderr: IO[str] | int = subprocess.PIPE, **variables: str
+    ) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", PROGRAM, "serve", *arguments]
         # A wide terminal: Rich would cut the names of options.
         given = environ | {"COLUMNS": "250", "NO_COLOR": "1"} | variables
-        return subprocess.run(command, capture_output=True, text=True, env=given, cwd=tmp_path, timeout=60)
+        return subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=given, cwd=tmp_path, timeout=60
+        )
 
     return run_serve
 
@@ -106,9 +110,24 @@ def test_environment_and_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("port = 'x'\n")
     assert "GEARSTORE_PORT: 'x'" in run(GEARSTORE_PORT="x").stderr
     assert run("--check-config", "-p", "1", GEARSTORE_PORT="x").returncode == 0
-    assert "bad.toml: port: 'x'" in run("--config", "bad.toml").stderr
-    assert "bad.toml: port: 'x'" in run("--config-file=bad.toml").stderr
-    assert "bad.toml: port: 'x'" in run(GEARSTORE_CONFIG="bad.toml").stderr
+    assert "bad.toml, line 1: port: 'x'" in run("--config", "bad.toml").stderr
+    assert "bad.toml, line 1: port: 'x'" in run("--config-file=bad.toml").stderr
+    assert "bad.toml, line 1: port: 'x'" in run(GEARSTORE_CONFIG="bad.toml").stderr
+
+
+def test_the_journal_gets_priorities_and_no_times(run: Run, tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w+") as journal:
+        identity = os.fstat(journal.fileno())
+        result = run(
+            *("--threads=2", f"--db={tmp_path}", "--listen=127.0.0.1:0"),
+            stderr=journal,
+            JOURNAL_STREAM=f"{identity.st_dev}:{identity.st_ino}",
+        )
+        journal.seek(0)
+        warning, error = journal.read().splitlines()
+    assert result.returncode == 4
+    assert warning.startswith("<4>--threads is gearmand's and is ignored")
+    assert error == f"<3>{tmp_path} is a directory: name a file with --db"
 
 
 @pytest.fixture

@@ -68,6 +68,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def pass_sockets(sockets: Sequence[socket.socket]) -> list[str]:
+    """Return the start of a command line that passes sockets as systemd does: from descriptor 3 on."""
+    if not sockets:
+        return []
+    moves = " ".join(f"{number}<&{sock.fileno()}" for number, sock in enumerate(sockets, 3))
+    return ["bash", "-c", f'export LISTEN_PID=$$ LISTEN_FDS={len(sockets)}; exec "$@" {moves}', "systemd"]
+
+
 class Manager:
     """What systemd is to a service: receives its sd_notify states."""
 
@@ -113,7 +121,9 @@ class Server:
         db: Path | None = None,
         variables: dict[str, str] | None = None,
         cli: bool = False,
+        passed: Sequence[socket.socket] = (),
     ) -> None:
+        self.passed = passed
         self.directory = directory
         self.db = db or directory / "gearstore.db"
         self.options = [*(f"--listen={address}" for address in listen), f"--db={self.db}", *options]
@@ -132,10 +142,17 @@ class Server:
         """Start the process; return when it says that it is ready."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(CLEAN)}
         environ |= {"NOTIFY_SOCKET": "@" + self.manager.name} | self.variables
-        command = [sys.executable, *self.command, *self.options]
+        command = [*pass_sockets(self.passed), sys.executable, *self.command, *self.options]
+        files = [sock.fileno() for sock in self.passed]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd=self.directory
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environ,
+                cwd=self.directory,
+                pass_fds=files,
             )
         if not self.manager.wait("READY=1", self.process, START):
             self.end()

@@ -6,6 +6,8 @@ import re
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -33,7 +35,7 @@ from gearstore.protocol.packets import (
     WORK_FAIL,
 )
 from tests.server.disk import Disk, fill_with_jobs
-from tests.server.process import HOST, Server, StartServer, eventually, free_port, run_serve
+from tests.server.process import HOST, Server, StartServer, eventually, free_port, pass_sockets, run_serve
 from tests.server.wire import Wire, packet
 
 
@@ -276,7 +278,7 @@ def test_the_pid_file(start_server: StartServer, tmp_path: Path) -> None:
     assert pid_file.read_text() == f"{server.pid}\n"
     # A second server that can't start leaves it alone.
     failed = run_serve(f"--pid-file={pid_file}", f"--db={server.db}", f"--listen={HOST}:0", cwd=tmp_path)
-    assert failed.returncode == 1
+    assert failed.returncode == 4
     assert pid_file.read_text() == f"{server.pid}\n"
     assert server.terminate() == 0
     assert not pid_file.exists()
@@ -303,7 +305,10 @@ def test_systemd_is_told(start_server: StartServer) -> None:
     assert server.manager.wait("STOPPING=1", server.process, 5.0)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
-    assert server.manager.rest() == ["READY=1", f"STATUS=serving, database {server.db}", "STOPPING=1"]
+    ready, status, stopping = server.manager.rest()
+    assert (ready, status) == ("READY=1", f"STATUS=serving, database {server.db}")
+    # With drain_timeout, 30 s, what systemd has to grant: a longer one must not meet its SIGKILL.
+    assert stopping == "STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000"
 
 
 def test_the_watchdog_is_fed_also_during_a_drain(start_server: StartServer) -> None:
@@ -321,6 +326,61 @@ def test_the_watchdog_of_another_process_is_not_fed(start_server: StartServer) -
     server = start_server(variables={"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"})
     server.connect().expect_nothing()
     assert "WATCHDOG=1" not in server.manager.rest()
+
+
+# Sockets that systemd passes
+
+
+def listening(address: tuple[str, int] | str) -> socket.socket:
+    """Return a listening socket, as a .socket unit opens it."""
+    sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    sock.bind(address)
+    sock.listen()
+    return sock
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_passed_socket_takes_the_place_of_the_configured_one(start_server: StartServer, loop: str) -> None:
+    with listening((HOST, 0)) as sock:
+        port = sock.getsockname()[1]
+        server = start_server(f"--loop={loop}", listen=[f"{HOST}:{port}", f"{HOST}:0"], passed=[sock])
+        assert f"listening on {HOST}:{port} (from systemd)" in server.log
+        assert server.log.count("listening on") == 2
+        server.connect((HOST, port)).expect_nothing()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_nobody_is_refused_while_a_server_with_a_passed_socket_restarts(start_server: StartServer, loop: str) -> None:
+    with listening((HOST, 0)) as sock:
+        address = sock.getsockname()
+        server = start_server(f"--loop={loop}", listen=[f"{HOST}:{address[1]}"], passed=[sock])
+        handle = server.connect(address).submit(SUBMIT_JOB_BG, b"f", b"", b"")
+        assert server.terminate() == 0
+        client = Wire(address)  # not refused, though nobody serves
+        client.send(GET_STATUS, handle)
+        server.restart()
+        client.expect(STATUS_RES, handle, b"1", b"0", b"0", b"0")
+        client.close()
+
+
+def test_a_passed_unix_socket_stays_when_the_server_ends(start_server: StartServer, tmp_path: Path) -> None:
+    path = str(tmp_path / "gearstore.sock")
+    with listening(path) as sock:
+        server = start_server(listen=[f"unix:{path}"], passed=[sock])
+        server.connect(path).expect_nothing()
+        assert server.terminate() == 0
+        assert os.path.exists(path)
+
+
+def test_what_is_passed_has_to_be_a_listening_socket(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((HOST, 0))
+        command = [*pass_sockets([sock]), sys.executable, "-m", "gearstore_cli", "serve", f"--db={tmp_path}/x.db"]
+        failed = subprocess.run(command, capture_output=True, text=True, pass_fds=[sock.fileno()], timeout=20)
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines()[-1] == (
+        "gearstore: systemd passes something else than a listening socket: use ListenStream= and Accept=no"
+    )
 
 
 # Where it listens
@@ -393,7 +453,7 @@ def test_a_foreign_address(tmp_path: Path) -> None:
 def refusal(tmp_path: Path, db: object, *options: str) -> str:
     """Return the sentence with which a server refuses to start on a database."""
     failed = run_serve(f"--listen={HOST}:0", f"--db={db}", *options, cwd=tmp_path)
-    assert failed.returncode == 1, failed.stderr
+    assert failed.returncode == 4, failed.stderr
     assert "Traceback" not in failed.stderr
     (line,) = failed.stderr.splitlines()
     return line

@@ -24,8 +24,13 @@ def test_states_arrive_as_systemd_spells_them(manager: socket.socket) -> None:
     notifier.ready()
     notifier.status("3 jobs\nqueued")
     notifier.watchdog()
-    notifier.stopping()
-    assert [manager.recv(100) for _ in range(4)] == [b"READY=1", b"STATUS=3 jobs queued", b"WATCHDOG=1", b"STOPPING=1"]
+    notifier.stopping(1.5)
+    assert [manager.recv(100) for _ in range(4)] == [
+        b"READY=1",
+        b"STATUS=3 jobs queued",
+        b"WATCHDOG=1",
+        b"STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000",
+    ]
 
 
 def test_an_abstract_socket() -> None:
@@ -39,7 +44,7 @@ def test_an_abstract_socket() -> None:
 def test_silence_without_systemd() -> None:
     notifier = Notifier({})
     notifier.ready()
-    notifier.stopping()
+    notifier.stopping(1)
     assert notifier.watchdog_interval is None
 
 
