@@ -59,6 +59,8 @@ def watched(rows: Iterator[Row], connection: Connection) -> Iterator[Row]:
         yield row
         if "following" in row:
             break
+    else:
+        return  # only the past was asked for, and all of it is told
     while pipe is None or connection.wait(pipe):
         row = next(rows, {})
         if not row:

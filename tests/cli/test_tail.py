@@ -153,3 +153,15 @@ def test_gearmand_can_not_tell(gearmand: Cli) -> None:
     result = gearmand("tail")
     assert (result.code, result.output) == (4, "")
     assert "is not gearstore" in result.errors
+
+
+def test_the_past_ends_through_a_pipe_as_well(gearstore: Cli, function: str, worker: Connect) -> None:
+    handle = run(gearstore, function, worker(gearstore, function))
+    done = subprocess.run(
+        [*COMMAND, "tail", "--function", function],
+        env=clean_environment() | gearstore.environment,
+        capture_output=True,
+        timeout=30,
+    )
+    assert done.returncode == 0
+    assert handle.encode() in done.stdout
