@@ -9,6 +9,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +69,36 @@ class Reader:
         self._file = str(self.path)
         self._uri = f"{Path(self._file).as_uri()}?mode=ro"
         self._first = "PRAGMA query_only = ON"  # the first statement of the connection
-        self._connection: aiosqlite.Connection | None = None
+        self._connection: asyncio.Task[aiosqlite.Connection] | None = None
         self._reading = asyncio.Lock()
 
     async def _rows(self, sql: str, parameters: Iterable[Any]) -> list[Any]:
         async with self._reading:
             try:
-                if self._connection is None:
-                    self._connection = await aiosqlite.connect(self._uri, uri=True)
-                    await self._connection.execute(self._first)
-                return list(await self._connection.execute_fetchall(sql, parameters))
+                if self._connection is None or (self._connection.done() and self._connection.exception()):
+                    self._connection = asyncio.create_task(self._connect())
+                # Shielded: who gives up waiting must not leave a connection behind that nobody closes.
+                connection = await asyncio.shield(self._connection)
+                return list(await connection.execute_fetchall(sql, parameters))
             except sqlite3.Error as error:
                 raise translated(self._file, error) from error
+
+    async def _connect(self) -> aiosqlite.Connection:
+        connection = await aiosqlite.connect(self._uri, uri=True)
+        try:
+            await connection.execute(self._first)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def stop_reading(self) -> None:
         """Close the connection; another verb would open it again."""
         async with self._reading:
-            if self._connection is not None:
-                await self._connection.close()
-                self._connection = None
+            opening, self._connection = self._connection, None
+            if opening is not None:
+                with suppress(sqlite3.Error):  # (then there is nothing to close)
+                    await (await opening).close()
 
     async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
         """See `Store`."""

@@ -113,6 +113,30 @@ async def test_an_orderly_end_leaves_one_file(path: Path) -> None:
     await store.close()
 
 
+async def test_close_waits_for_a_connection_that_nobody_wants_any_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at an end just after the start: a thread that outlives its loop fails, or keeps the process alive."""
+    store = await opening(path)
+    gate, connect = threading.Event(), sqlite3.connect
+
+    def connect_late(*args: Any, **options: Any) -> sqlite3.Connection:
+        assert gate.wait(10)
+        return connect(*args, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", connect_late)
+    threads = threading.active_count()
+    reading = asyncio.create_task(store.find(Filter(), False, None, 1))
+    while threading.active_count() == threads:
+        await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    asyncio.get_running_loop().call_later(0.3, gate.set)
+    await store.close()
+    assert gate.is_set()
+
+
 async def test_a_directory_is_made(tmp_path: Path) -> None:
     store = await opening(tmp_path / "a" / "b" / "c.db")
     await store.close()
