@@ -182,12 +182,14 @@ class Endings(Waking):
 
     def cancel(self, job: Job) -> None:
         """Cancel a live or held job: its listeners get WORK_FAIL, a worker that runs it is not disturbed."""
-        before = job.state
+        before, worker = job.state, job.worker
         job.move(CANCEL)
         self._leave(job, before)
         self._release(job)
         job.reason = Reason.CANCELLED
         self._end(job)
+        if worker is not None and job.background:  # what it reports is ignored, and must not make it believe more
+            self.outbox.hold_back(worker, job)
         self._fail_listeners(job)
 
     def hold(self, job: Job, reason: bytes) -> None:

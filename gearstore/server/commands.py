@@ -111,7 +111,7 @@ def get_status(conn: Connection, args: list[bytes]) -> None:
     handle = args[0].removesuffix(b"\0")
     job = conn.engine.jobs.get(handle)
     if job is None and conn.hub.may_be_on_disk(handle):
-        raise Later(_status_from_disk(conn, handle))
+        raise Later(_status_from_disk, conn, handle)
     conn.reply(response(p.STATUS_RES, handle, *_status(job)))
 
 
@@ -134,7 +134,7 @@ def get_status_unique(conn: Connection, args: list[bytes]) -> None:
     jobs = [function.uniques[unique] for function in functions if unique in function.uniques] if unique else []
     job = min(jobs, key=lambda job: (job.state is not RUNNING, job.id), default=None)
     if job is None and unique and conn.hub.spilled():
-        raise Later(_unique_from_disk(conn, unique))
+        raise Later(_unique_from_disk, conn, unique)
     clients = b"%d" % len(job.listeners) if job is not None else b"0"
     conn.reply(response(p.STATUS_RES_UNIQUE, unique, *_status(job), clients))
 

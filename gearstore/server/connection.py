@@ -41,8 +41,9 @@ Handler = Callable[["Connection", list[bytes]], None]
 class Later(Exception):
     """Raised by a command that has to await something: later packets of the connection wait for it."""
 
-    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
-        self.work = work
+    def __init__(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        self.work = work  # not a coroutine yet: if the server ends before its turn, none is left behind
+        self.args_of_work = args
 
 
 class Connection(asyncio.Protocol):
@@ -176,7 +177,7 @@ class Connection(asyncio.Protocol):
             except Later as later:
                 self.stash = list(rest)
                 self.pause(BUSY)
-                self.hub.spawn(self.await_command(later.work))
+                self.hub.spawn(self.await_command(later))
                 return False
             except Exception:
                 logger.exception("a command failed (packet type %d)", kind)
@@ -184,10 +185,10 @@ class Connection(asyncio.Protocol):
                 return False
         return True
 
-    async def await_command(self, work: Coroutine[Any, Any, None]) -> None:
+    async def await_command(self, later: Later) -> None:
         """Run a command that awaits, then go on with the packets behind it."""
         try:
-            await work
+            await later.work(*later.args_of_work)
         except QueueError as refusal:
             self.reply(error(refusal.code, refusal.text))
         except Exception:

@@ -160,6 +160,11 @@ class Hub:
         """Send WORK_FAIL to a job's clients."""
         tell_failure(job)
 
+    def hold_back(self, peer: Peer, job: Job) -> None:
+        """Let a worker wait with its next answer until what became of a job is durable: the job never runs again after
+        it has got one."""
+        peer.connection.hold_back(job.batch)
+
     # Turns of the loop and time
 
     def set_time(self) -> None:

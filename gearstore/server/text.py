@@ -26,7 +26,7 @@ def text_line(conn: Connection, args: list[bytes]) -> None:
     """Answer one line."""
     line = args[0]
     if line.startswith(MANAGEMENT) or line == MANAGEMENT.rstrip():
-        raise Later(manage(conn, line))
+        raise Later(manage, conn, line)
     words = admin.words(line)
     command = COMMANDS.get(words[0].lower())
     if len(words) > admin.MAX_WORDS:
@@ -77,7 +77,7 @@ def show(conn: Connection, words: list[bytes]) -> bytes:
     if what not in (b"jobs", b"unique jobs"):
         return admin.UNKNOWN_SHOW_ARGUMENTS
     if conn.hub.spilled():
-        raise Later(_show_all(conn, what == b"jobs"))
+        raise Later(_show_all, conn, what == b"jobs")
     jobs = [job for job in conn.engine.jobs.values() if job.state in LIVE]
     if what == b"jobs":
         return admin.table(map(_job_row, jobs))
@@ -118,7 +118,7 @@ def cancel(conn: Connection, words: list[bytes]) -> bytes:
     handle = words[2]
     job = conn.engine.jobs.get(handle)
     if job is None and conn.hub.may_be_on_disk(handle):
-        raise Later(_cancel_on_disk(conn, handle))
+        raise Later(_cancel_on_disk, conn, handle)
     return _cancel(conn, job)
 
 

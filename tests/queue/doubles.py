@@ -143,12 +143,16 @@ class Outbox:
     def __init__(self) -> None:
         self.woken: list[Peer] = []
         self.failures: list[tuple[bytes, list[Peer]]] = []
+        self.held: list[tuple[Peer, bytes]] = []  # workers whose answers wait, and for what
 
     def wake(self, peer: Peer) -> None:
         self.woken.append(peer)
 
     def failed(self, job: Job) -> None:
         self.failures.append((job.handle, list(job.listeners)))
+
+    def hold_back(self, peer: Peer, job: Job) -> None:
+        self.held.append((peer, job.handle))
 
 
 class Server:

@@ -204,6 +204,9 @@ class EngineMachine(RuleBasedStateMachine):
     def failed(self, job: Job) -> None:
         assert job.listeners
 
+    def hold_back(self, peer: Peer, job: Job) -> None:
+        assert job.batch is not None
+
     # The model's part
 
     def next_order(self) -> int:

@@ -103,6 +103,24 @@ async def test_an_answer_after_a_completion_waits_for_it(bench: Bench) -> None:
     assert await bench.ask(worker, request(ECHO_REQ, b"c")) == response(ECHO_RES, b"c")
 
 
+async def test_an_answer_after_a_late_report_of_a_cancelled_job_waits_for_the_cancel(bench: Bench) -> None:
+    """Else the worker believes its report stored, and after a crash the job runs again."""
+    worker, operator = await bench.connect(), await bench.connect()
+    handle = await bench.running(worker)
+    bench.store.gate.clear()
+    before = len(bench.store.batches)
+    operator.sendall(b"cancel job " + handle + b"\n")
+    while bench.store.tries == before:
+        await asyncio.sleep(0)
+    answer = asyncio.ensure_future(bench.ask(worker, request(WORK_COMPLETE, handle, b""), request(ECHO_REQ, b"a")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not answer.done() and has_nothing(operator)
+    bench.store.gate.set()
+    assert await answer == response(ECHO_RES, b"a")
+    assert await bench.loop.sock_recv(operator, 65536) == b"OK\r\n"
+
+
 async def test_an_older_commit_does_not_release_what_stands_behind_a_completion(bench: Bench) -> None:
     """The worker completes one job, then joins another whose commit is already under way."""
     worker, client = await bench.connect(), await bench.connect()

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from gearstore.queue.endings import Endings
 from gearstore.queue.engine import Engine
-from gearstore.queue.functions import Function, Window
+from gearstore.queue.functions import Function
 from gearstore.queue.job import NOWHERE, PRIORITIES, Job
 from gearstore.queue.waking import Waking
 from gearstore.server.connection import _CREATED, Connection
@@ -136,19 +136,6 @@ def jobs_of_a_lost_worker_stay_with_it() -> AbstractContextManager[Any]:
     return patch.object(Engine, "disconnect", disconnect)
 
 
-def claims_forget_what_changed_meanwhile() -> AbstractContextManager[Any]:
-    """Rows that were read before their job was assigned and ended go into the window again."""
-    original = Endings.forget
-
-    def forget(self: Endings, job: Job) -> None:
-        window: Window = job.function.windows[job.priority]
-        changed, window.changed = window.changed, None
-        original(self, job)
-        window.changed = changed
-
-    return patch.object(Endings, "forget", forget)
-
-
 def refused_jobs_stay_in_their_queue() -> AbstractContextManager[Any]:
     """A full disk answers ERROR, and the job runs all the same."""
 
@@ -237,7 +224,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     new_jobs_overtake_spilled_ones,
     numbers_begin_again,
     jobs_of_a_lost_worker_stay_with_it,
-    claims_forget_what_changed_meanwhile,
     refused_jobs_stay_in_their_queue,
     jobs_are_refused_twice,
     background_jobs_keep_the_place_they_had,

@@ -96,6 +96,11 @@ class Wire(asyncio.Transport):
             self.paused = False
             self.connection.resume_writing()
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is under way, in either direction."""
+        return not (self.upward or self.downward or (self.connection is not None and self.connection.out))
+
     def stall(self, yes: bool) -> None:
         """Stop or go on reading."""
         self.stalled = yes

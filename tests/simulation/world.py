@@ -211,10 +211,16 @@ class World:
             try:
                 self.loop.run_until_complete(self.live(operations))
             finally:
-                for task in asyncio.all_tasks(self.loop):
-                    task.cancel()
+                self.loop.run_until_complete(self.clear_away())
                 self.loop.close()
         return self.operations
+
+    async def clear_away(self) -> None:
+        """Leave no task behind."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def live(self, operations: int) -> None:
         """Do all that the seed wants, then let everything come to its end."""
@@ -274,7 +280,7 @@ class World:
         await self.quiet()
         engine = self.hub.engine
         for actor in self.actors:
-            if isinstance(actor, Worker) and actor.asleep:
+            if isinstance(actor, Worker) and actor.asleep and actor.wire.silent:
                 for function in actor.wire.connection.peer.order if actor.wire.connection else ():
                     if function.available():
                         raise Violation(f"a worker sleeps while {function.name!r} has jobs")
