@@ -74,12 +74,21 @@ class Reader:
     async def _rows(self, sql: str, parameters: Iterable[Any]) -> list[Any]:
         async with self._reading:
             try:
-                if self._connection is None:
-                    self._connection = await aiosqlite.connect(self._uri, uri=True)
-                    await self._connection.execute(self._first)
-                return list(await self._connection.execute_fetchall(sql, parameters))
+                connection = self._connection or await self._connect()
+                return list(await connection.execute_fetchall(sql, parameters))
             except sqlite3.Error as error:
                 raise translated(self._file, error) from error
+
+    async def _connect(self) -> aiosqlite.Connection:
+        """Open the connection, all of it also for a reader that is cancelled meanwhile: the thread of a connection
+        that nobody closes keeps the process from ending."""
+        opening = asyncio.ensure_future(aiosqlite.connect(self._uri, uri=True))
+        try:
+            await asyncio.shield(opening)
+        finally:
+            self._connection = await opening
+        await self._connection.execute(self._first)
+        return self._connection
 
     async def stop_reading(self) -> None:
         """Close the connection; another verb would open it again."""
