@@ -173,6 +173,22 @@ async def test_close_waits_for_what_is_under_way(path: Path) -> None:
     await store.close()
 
 
+async def test_a_first_read_that_is_cancelled_leaves_no_thread(path: Path) -> None:
+    """Its connection's thread would keep the server from ending."""
+    store = await opening(path)
+    before = set(threading.enumerate())
+    reading = asyncio.create_task(store.claim(1, NORMAL, 0, 10))
+    while not (opened := set(threading.enumerate()) - before):
+        await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await store.close()
+    for thread in opened:
+        thread.join(5)
+        assert not thread.is_alive(), thread
+
+
 async def test_a_listing_does_not_delay_a_commit(store: SqliteStore) -> None:
     """It reads what was there when it began, on a connection of its own."""
     write = Writer()
