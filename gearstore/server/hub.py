@@ -45,16 +45,17 @@ class Durable:
     """Waits for one batch, as a connection does; unless patient, only while the store takes something."""
 
     def __init__(self, hub: Hub, patient: bool) -> None:
-        self.batch = hub.journal.batch
+        self.batch = hub.journal.newest
         self.patient = patient
         self.future: asyncio.Future[None] = hub.loop.create_future()
-        if not self.batch.empty and (patient or not hub.journal.full):
+        if self.batch is not None and (patient or not hub.journal.full):
             self.batch.waiters[self] = None
         else:
             self.future.set_result(None)
 
     def release(self) -> None:
         """The batch was tried; it may wait for space."""
+        assert self.batch is not None
         if (self.batch.done or (self.batch.refused and not self.patient)) and not self.future.done():
             self.future.set_result(None)
 

@@ -88,6 +88,7 @@ class Journal:
         self.on_failure = on_failure
         self.on_commit: Callable[[], None] = lambda: None
         self.batch = Batch()
+        self.under_way: Batch | None = None  # closed, and being committed
         self.assignments: dict[int, Job] = {}  # not stored yet
         self.aging: dict[int, Job] = {}  # those of them that are stored if they last another ASSIGNMENT_DELAY
         self.congested = False  # more waits for the disk than should
@@ -222,6 +223,11 @@ class Journal:
         async with self._committing:
             await self._commit()
 
+    @property
+    def newest(self) -> Batch | None:
+        """The batch after which everything changed so far is durable, None if it is already."""
+        return self.under_way if self.batch.empty else self.batch
+
     async def aside(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """Let something else be done with the store's file while no batch is being committed."""
         async with self._committing:
@@ -238,12 +244,14 @@ class Journal:
         self._wakeup.clear()
         self._woken = False
         batch, self.batch = self.batch, Batch()
+        self.under_way = batch
         self.congested = False
         try:
             try:
                 await self._apply(batch)
             except StoreFull:
                 await self._refuse(batch)
+            self.under_way = None
         except StoreError as error:
             self._closing = True
             self.on_failure(error)
@@ -297,6 +305,7 @@ class Journal:
 
     def _carry(self, batch: Batch) -> None:
         """Move what could not be written into the next batch."""
+        self.under_way = None
         self.batch.take_over(batch)
         self._wake()
 

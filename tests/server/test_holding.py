@@ -121,6 +121,23 @@ async def test_an_answer_after_a_late_report_of_a_cancelled_job_waits_for_the_ca
     assert await bench.loop.sock_recv(operator, 65536) == b"OK\r\n"
 
 
+async def test_who_asks_for_all_that_is_durable_waits_for_the_commit_under_way(bench: Bench) -> None:
+    """Also when nothing has changed since it began."""
+    client = await bench.connect()
+    bench.store.gate.clear()
+    before = bench.store.tries
+    client.sendall(request(SUBMIT_JOB_BG, b"f", b"", b"w"))
+    while bench.store.tries == before:
+        await asyncio.sleep(0)
+    durable = bench.hub.durable()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not durable.done()
+    bench.store.gate.set()
+    await durable
+    assert bench.store.rows() == {1: 0}
+
+
 async def test_an_older_commit_does_not_release_what_stands_behind_a_completion(bench: Bench) -> None:
     """The worker completes one job, then joins another whose commit is already under way."""
     worker, client = await bench.connect(), await bench.connect()
