@@ -321,6 +321,17 @@ class StoreTests:
         assert await claim(store, after=15, limit=2) == [4, 1]
         assert await claim(store, after=40) == []
 
+    async def test_claims_bring_whole_jobs(self, store: Store, write: Writer) -> None:
+        for id, data in enumerate((b"", EVERY_BYTE, b"\0", b"", "é".encode()), 1):
+            write.new(id, unique=data[:64], workload=data * 2, position=id)
+            if data:
+                write.changed(id, QUEUED, position=id, attempts=id, worker=data, reason=b"fail", error=data * 3,
+                              result=data, result_size=len(data), run_at=id)  # fmt: skip
+        await write.to(store)
+        claimed = await store.claim(FUNCTION, NORMAL, 0, 10)
+        assert claimed == list((await everything(store)).values())
+        assert [len(record.error) for record in claimed] == [0, 768, 3, 0, 6]
+
     async def test_claims_see_one_queue_only(self, store: Store, write: Writer) -> None:
         id = 0
         for function in (FUNCTION, OTHER):
