@@ -17,7 +17,9 @@ from typing import Literal, NoReturn, TypeVar
 
 import pytest
 
-HOST = "127.0.0.1"
+from tests.ports import HOST as HOST
+from tests.ports import free_port as free_port
+
 Kind = Literal["gearstore", "gearmand"]
 Result = TypeVar("Result")
 
@@ -32,7 +34,7 @@ def kind_under_test() -> Kind:
     raise pytest.UsageError(f"GEARSTORE_TEST_SERVER must be gearstore or gearmand, not {name!r}")
 
 
-def eventually(condition: Callable[[], Result], within: float = 15.0, what: object = "the condition") -> Result:
+def eventually(condition: Callable[[], Result], within: float = 30.0, what: object = "the condition") -> Result:
     """Return the first true value of condition(); fail when there is none before the deadline.
 
     The only place where the acceptance tests wait: always for something that can be seen.
@@ -73,17 +75,9 @@ def ends_with_us() -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
-def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def clean_environment() -> dict[str, str]:
-    """Return this environment without anything that could configure a server or a client."""
-    prefixes = ("GEARSTORE_", "GEARMAN", "NOTIFY_SOCKET", "WATCHDOG_")
+    """Return this environment without anything that could configure a server, a client or a terminal."""
+    prefixes = ("GEARSTORE_", "GEARMAN", "NOTIFY_SOCKET", "WATCHDOG_", "COLUMNS", "LINES")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
 
@@ -135,7 +129,7 @@ class Running:
             what=lambda: f"{line!r} x{times} from {self.name}, which printed {self.lines} and {self.log[-2000:]!r}",
         )
 
-    def wait(self, within: float = 15.0) -> int:
+    def wait(self, within: float = 60.0) -> int:
         """Return the exit code once the process has ended by itself."""
         eventually(lambda: not self.alive, within, what=lambda: f"end of {self.name}: {self.log[-2000:]!r}")
         return self.process.wait()
@@ -192,7 +186,7 @@ class Server:
             except OSError:
                 return False
 
-        eventually(ready, 20.0, what=lambda: f"{self.kind} to answer: {process.log[-3000:]}")
+        eventually(ready, 60.0, what=lambda: f"{self.kind} to answer: {process.log[-3000:]}")
         return process
 
     def text(self, command: str) -> str:

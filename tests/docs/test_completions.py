@@ -40,9 +40,11 @@ Complete = Callable[..., list[str]]
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with a `gearstore` to run, and what the shells read at their start."""
-    program = tmp_path / "gearstore"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gearstore_cli "$@"\n')
-    program.chmod(0o755)
+    # A user would not wait for an answer as long as a busy machine may take.
+    for name, text in (("gearstore", f'{sys.executable} -m gearstore_cli "$@"'), ("timeout", '"${@:2}"')):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/bash\nexec {text}\n")
+        program.chmod(0o755)
     (tmp_path / "bashrc").write_text(BASHRC)
     (tmp_path / ".zshrc").write_text(ZSHRC)
     return tmp_path

@@ -29,7 +29,7 @@ start() {
 stop() {
     local pid=$(<$STAGE/pid)
     kill $pid
-    tail -f --pid=$pid /dev/null
+    tail -f -s 0.02 --pid=$pid /dev/null
 }
 case $1 in
     start | stop) $1 ;;

@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.ports import HOST as HOST
+from tests.ports import free_port as free_port
 from tests.server.wire import Wire
 
-HOST = "127.0.0.1"
-START = 20.0  # seconds until a server must be ready
-END = 15.0  # seconds until a server that was told to stop must have ended
+START = 60.0  # seconds until a server must be ready
+END = 60.0  # seconds until a server that was told to stop must have ended
 CLEAN = ("GEARSTORE_", "GEARMAN", "NOTIFY_SOCKET", "WATCHDOG_")  # variables that must not reach a server
 
 # The server alone. Its options are written as --name=value, or as --name for a switch.
@@ -51,7 +52,7 @@ StartServer = Callable[..., "Server"]
 _numbers = count(1)
 
 
-def eventually(condition: Callable[[], Result], what: object, within: float = 10.0) -> Result:
+def eventually(condition: Callable[[], Result], what: object, within: float = 30.0) -> Result:
     """Return the first true value of condition(); fail at the deadline. For things that nothing announces."""
     deadline = time.monotonic() + within
     while not (value := condition()):
@@ -59,13 +60,6 @@ def eventually(condition: Callable[[], Result], what: object, within: float = 10
             pytest.fail(f"not within {within} s: {what}")
         time.sleep(0.002)
     return value
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def pass_sockets(sockets: Sequence[socket.socket]) -> list[str]:
