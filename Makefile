@@ -7,11 +7,12 @@ RUN := build/run
 ARGS :=
 PYTEST_ARGS :=
 SECONDS := 600
+WORKERS := $(shell echo $$(($$(nproc) + 1)))
 RELEASE := bookworm
 CI_CACHE := $(or $(GEARSTORE_CI_CACHE),/var/cache/gearstore-ci)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint docs bench soak deb test-deb clients clean
+.PHONY: help run test test-main test-deb unit lint docs bench soak deb clients clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
@@ -28,15 +29,17 @@ run: $(VENV)/.run  ## start the server on build/run/gearstore.db; Ctrl-C ends it
 	@echo
 	@exec $(BIN)/gearstore serve --db $(RUN)/gearstore.db $(ARGS)
 
-test: $(VENV)/.dev clients  ## run all tests, with the real clients and on the Debians that can be installed (PYTEST_ARGS=...)
-	$(BIN)/python -m pytest --ignore=tests/packaging $(PYTEST_ARGS)
-	@packaging/test-deb $(BIN)/python $(PYTEST_ARGS)
+test: $(VENV)/.dev  ## run all tests, with the real clients and on the Debians that can be installed (PYTEST_ARGS=...)
+	@scripts/together "$(MAKE) --no-print-directory test-main" "$(MAKE) --no-print-directory test-deb"
+
+test-main: $(VENV)/.dev clients  ## run all tests but those of the Debian package (WORKERS=0 for one at a time; PYTEST_ARGS=...)
+	$(BIN)/python -m pytest --ignore=tests/packaging -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-deb: $(VENV)/.dev  ## run the tests of the Debian package only, as root (PYTEST_ARGS=...)
 	@packaging/test-deb $(BIN)/python $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev  ## run the fast tests only
-	$(BIN)/python -m pytest -m "not slow" --ignore=tests/acceptance $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" --ignore=tests/acceptance -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev  ## check format, style and types
 	$(BIN)/ruff format --check .
