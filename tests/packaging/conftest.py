@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,12 +75,17 @@ def older(package: Path) -> None:
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The package as each release builds it; beside it older.deb, for upgrades."""
-    releases = [release for release in RELEASES if ready(release)]
-    built = build({release: tmp_path_factory.mktemp(release) for release in releases}, "-n")
-    for package in built.values():
-        older(package)
-    return built
+    """The package as each release builds it; beside it older.deb, for upgrades. Built once for all workers of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    outputs = {release: folder / "packages" / release for release in RELEASES if ready(release)}
+    with (folder / "packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all((output / "older.deb").exists() for output in outputs.values()):
+            for package in build(outputs, "-n").values():
+                older(package)
+    return {release: next(output.glob("gearstore_*.deb")) for release, output in outputs.items()}
 
 
 @pytest.fixture(scope="session")
@@ -93,30 +100,36 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("boxes")
 
 
+@contextmanager
+def booted(tree: Path, folder: Path, shown: Path, *options: str) -> Iterator[Box]:
+    """A box that leaves nothing, whatever happens in it."""
+    box = Box(tree, folder, shown, *options)
+    try:
+        yield box
+    finally:
+        box.remove()
+
+
 @pytest.fixture
 def empty_box(release: str, package: Path, boxes: Path) -> Iterator[Box]:
     """A new Debian; the package is in /mnt."""
-    box = Box(CACHE / release, boxes, package.parent)
-    yield box
-    box.remove()
+    with booted(CACHE / release, boxes, package.parent) as box:
+        yield box
 
 
 @pytest.fixture(scope="session")
 def installed(release: str, package: Path, boxes: Path) -> Iterator[Box]:
     """A stopped box with the package, for other boxes to begin with."""
-    box = Box(CACHE / release, boxes, package.parent)
-    box.sh("apt-get install -y -q /mnt/gearstore_*.deb python3-uvloop bsdextrautils iproute2 procps")
-    box.started()
-    box.stop()
-    yield box
-    box.remove()
+    with booted(CACHE / release, boxes, package.parent) as box:
+        box.sh("apt-get install -y -q /mnt/gearstore_*.deb python3-uvloop bsdextrautils iproute2 procps")
+        box.started()
+        box.stop()
+        yield box
 
 
 @pytest.fixture
-def box(installed: Box) -> Iterator[Box]:
+def box(installed: Box, package: Path) -> Iterator[Box]:
     """A Debian on which the package has been installed, just booted."""
-    shown = installed.options[0].removeprefix("--bind=").removesuffix(":/mnt")
-    box = Box(installed.tree, installed.folder, Path(shown), f"--over={installed.name}")
-    box.started()
-    yield box
-    box.remove()
+    with booted(installed.tree, installed.folder, package.parent, f"--over={installed.name}") as box:
+        box.started()
+        yield box

@@ -30,7 +30,7 @@ def test_it_survives_the_servers_restart(box: Box) -> None:
     box.sh("systemctl restart gearstore")
     box.started()
     handle = box.sh("gearstore submit f workload")
-    box.until(f"gearstore show {handle} | grep -w done", within=60)
+    box.until(f"gearstore show {handle} | grep -w done")
     assert box.show("MainPID", "gearstore-worker@w") == pid
 
 

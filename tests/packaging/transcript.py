@@ -23,7 +23,7 @@ from tests.packaging.box import Box
 
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ESCAPES = re.compile(rb"\x1b[\[(][0-9;?]*[A-Za-z]|\x1b[=>]")
-WITHIN = 30.0  # seconds for a command that runs until Ctrl-C to print what is expected
+WITHIN = 120.0  # seconds for a command that runs until Ctrl-C to print what is expected
 
 
 @dataclass
