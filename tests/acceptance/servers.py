@@ -249,7 +249,7 @@ def ends_in_one_line(answer: bytes) -> bool:
 def run(
     arguments: Sequence[str | Path],
     workload: bytes = b"",
-    timeout: float = 30.0,
+    timeout: float = 120.0,
     environment: dict[str, str] | None = None,
     cwd: Path | None = None,
 ) -> "subprocess.CompletedProcess[bytes]":
@@ -268,7 +268,7 @@ def run(
 def printed(
     arguments: Sequence[str | Path],
     workload: bytes = b"",
-    timeout: float = 30.0,
+    timeout: float = 120.0,
     environment: dict[str, str] | None = None,
 ) -> bytes:
     """Run a program that must succeed and return what it printed."""
