@@ -2,7 +2,11 @@
 
 import json
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, run_here
+from tests.server.conftest import start_server
+from tests.server.process import HOST, StartServer
+
+__all__ = ["start_server"]  # a fixture
 
 
 def test_limits_through_a_pipe(gearstore: Cli) -> None:
@@ -27,3 +31,12 @@ def test_limits_as_json(gearstore: Cli) -> None:
     (row,) = [row for row in rows if row["limit"] == "max_foreground"]
     assert (row["most"], row["unit"]) == (256 << 20, "bytes")
     assert row.keys() == {"limit", "unit", "most", "used", "met", "last_at", "last_by"}
+
+
+def test_a_server_that_takes_no_more_connections(start_server: StartServer) -> None:  # noqa: F811
+    server = start_server("--max-connections=1")
+    server.connect().expect_nothing()
+    for command in (["status"], ["status", "--json"], ["limits"], ["submit", "f", "w"]):
+        refused = run_here(command, b"", {"GEARSTORE_SERVER": f"{HOST}:{server.port}"})
+        assert (refused.code, refused.output) == (4, "")
+        assert refused.errors == "gearstore: TOO_MANY_CONNECTIONS: The server has as many connections as it may have\n"

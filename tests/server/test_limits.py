@@ -324,6 +324,7 @@ def cpu_seconds(pid: int) -> float:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_accepting_pauses_while_there_are_no_files_and_does_not_spin(start_server: StartServer, loop: str) -> None:
+    pytest.importorskip(loop)
     server = start_server(f"--loop={loop}")
     admin = server.connect()
     admin.expect_nothing()
