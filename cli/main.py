@@ -19,6 +19,7 @@ from .errors import CommandError, UsageError
 from .failures import failures
 from .integrity import check
 from .jobs import jobs, show
+from .limits import limits
 from .options import option
 from .serve import serve
 from .status import status, workers
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "submit": submit,
     "status": status,
     "workers": workers,
+    "limits": limits,
     "top": top,
     "tail": tail,
     "jobs": jobs,

@@ -57,7 +57,9 @@ _gearstore_takes() {
             serve:--keepalive-interval | serve:--keepalive-count | serve:--sync | serve:--window | serve:--job-retries | \
             serve:-j | serve:--max-interruptions | serve:--worker-wakeup | serve:-w | serve:--job-handle-prefix | \
             serve:--keep-done | serve:--keep-failed | serve:--store-result | serve:--max-packet | serve:--max-output | \
-            serve:--file-descriptors | serve:-f | serve:--drain-timeout) takes=(any) ;;
+            serve:--max-buffered | serve:--max-line | serve:--packet-timeout | serve:--reader-timeout | \
+            serve:--max-connections | serve:--max-per-address | serve:--max-jobs | serve:--max-jobs-bytes | \
+            serve:--max-foreground | serve:--file-descriptors | serve:-f | serve:--drain-timeout) takes=(any) ;;
         serve:--manage-from) takes=(words loopback any) ;;
         serve:--priority-scope) takes=(words function global) ;;
         serve:--loop) takes=(words auto uvloop asyncio) ;;
@@ -71,6 +73,7 @@ _gearstore_takes() {
             status:--server | status:-s) takes=(any) ;;
         status:--db) takes=(file) ;;
         workers:--server | workers:-s) takes=(any) ;;
+        limits:--server | limits:-s) takes=(any) ;;
         top:--interval | top:-i | top:--server | top:-s) takes=(any) ;;
         tail:--lines | tail:-n | tail:--server | tail:-s) takes=(any) ;;
         tail:--function) takes=(function) ;;
@@ -154,8 +157,8 @@ _gearstore() {
     current=${words[last]}
     command=${words[1]}
     if ((last == 1)); then
-        _gearstore_offer serve submit status workers top tail jobs show failures cancel retry replay hold release purge pause resume \
-            drain work backup check doctor export import config --help --version
+        _gearstore_offer serve submit status workers limits top tail jobs show failures cancel retry replay hold release purge pause \
+            resume drain work backup check doctor export import config --help --version
         return
     fi
     case $command in
@@ -190,12 +193,14 @@ _gearstore() {
                 --keepalive-idle --keepalive-interval --keepalive-count --manage-from --db --memory --no-memory --sync \
                 --window --job-retries --max-interruptions --round-robin --no-round-robin --worker-wakeup \
                 --priority-scope --exceptions --no-exceptions --job-handle-prefix --keep-done --keep-failed \
-                --store-result --max-packet --max-output --file-descriptors --drain-timeout --loop --log-level \
-                --log-file --pid-file --help ;;
+                --store-result --max-packet --max-output --max-buffered --max-line --packet-timeout --reader-timeout \
+                --max-connections --max-per-address --max-jobs --max-jobs-bytes --max-foreground --file-descriptors \
+                --drain-timeout --loop --log-level --log-file --pid-file --help ;;
             submit) _gearstore_offer --file --unique --priority --in --at --wait --count --server --help ;;
             status) _gearstore_offer --function --watch --check --warn --crit --max-age --max-failed --max-pause --total \
                 --timeout --json --db --server --help ;;
             workers) _gearstore_offer --json --server --help ;;
+            limits) _gearstore_offer --json --server --help ;;
             top) _gearstore_offer --interval --server --help ;;
             tail) _gearstore_offer --follow --lines --function --state --json --db --server --help ;;
             jobs) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \

@@ -45,6 +45,7 @@ complete -c gearstore -n '__gearstore_after' -a serve -d 'Run the job server in 
 complete -c gearstore -n '__gearstore_after' -a submit -d 'Submit a background job and print its handle, which means that the job is on disk'
 complete -c gearstore -n '__gearstore_after' -a status -d 'Show how many jobs each function has, how many workers, since when the oldest job waits, and what ends a minute'
 complete -c gearstore -n '__gearstore_after' -a workers -d 'Show the connected workers, their functions, what they are doing and since when'
+complete -c gearstore -n '__gearstore_after' -a limits -d 'Show the limits of a server, what is used of them, and how often each was met since its start, and by whom'
 complete -c gearstore -n '__gearstore_after' -a top -d 'Watch functions, jobs and single jobs on a full screen, and retry, cancel or pause from there'
 complete -c gearstore -n '__gearstore_after' -a tail -d 'Show the jobs that ended last and, with -f, everything that happens to jobs from now on'
 complete -c gearstore -n '__gearstore_after' -a jobs -d 'List jobs, the newest 50 unless told otherwise'
@@ -100,6 +101,15 @@ complete -c gearstore -n '__gearstore_is serve' -l keep-failed -r -d 'How long f
 complete -c gearstore -n '__gearstore_is serve' -l store-result -r -d 'Largest result that is kept with its job; also true or false'
 complete -c gearstore -n '__gearstore_is serve' -l max-packet -r -d 'Largest packet that is taken'
 complete -c gearstore -n '__gearstore_is serve' -l max-output -r -d 'Answers that a connection may leave unread before it is dropped'
+complete -c gearstore -n '__gearstore_is serve' -l max-buffered -r -d 'Bytes of packets that have begun and of answers left unread, of all connections; beyond it the one with most of them is dropped; one packet of the largest size always fits'
+complete -c gearstore -n '__gearstore_is serve' -l max-line -r -d 'Longest line of the text protocol; the verbs of gearstore may have 64K in any case'
+complete -c gearstore -n '__gearstore_is serve' -l packet-timeout -r -d 'Seconds that a packet or line may take from its first byte to its last, and again for each MiB of it; 0 is no limit'
+complete -c gearstore -n '__gearstore_is serve' -l reader-timeout -r -d 'Seconds that a peer which is far behind may read none of its answers before it is dropped; 0 is no limit'
+complete -c gearstore -n '__gearstore_is serve' -l max-connections -r -d 'Connections at the same time; 0 is as many as there are open files for'
+complete -c gearstore -n '__gearstore_is serve' -l max-per-address -r -d 'Connections from one address (of IPv6: from one /64); 0 is half of all, and no limit on this machine'
+complete -c gearstore -n '__gearstore_is serve' -l max-jobs -r -d 'Jobs of all functions, waiting and running, beyond which submits are refused; 0 is no limit'
+complete -c gearstore -n '__gearstore_is serve' -l max-jobs-bytes -r -d 'Bytes of their workloads beyond which submits are refused; 0 is no limit'
+complete -c gearstore -n '__gearstore_is serve' -l max-foreground -r -d 'Memory for foreground jobs, which are nowhere else: their workloads and 1K each; beyond it they are refused'
 complete -c gearstore -n '__gearstore_is serve' -l file-descriptors -s f -r -d 'Open files that the server may have, one a connection; 0 leaves the limit as it is'
 complete -c gearstore -n '__gearstore_is serve' -l drain-timeout -r -d 'Seconds that running jobs get to end when the server is told to stop'
 complete -c gearstore -n '__gearstore_is serve' -l loop -r -a 'auto uvloop asyncio' -d 'The event loop: uvloop, asyncio, or auto, which takes uvloop if it is installed'
@@ -133,6 +143,9 @@ complete -c gearstore -n '__gearstore_is status' -l server -s s -r -d 'Server to
 
 complete -c gearstore -n '__gearstore_is workers' -l json -d 'Print JSON, one object a line'
 complete -c gearstore -n '__gearstore_is workers' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is limits' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is limits' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
 
 complete -c gearstore -n '__gearstore_is top' -l interval -s i -r -d 'How often to look'
 complete -c gearstore -n '__gearstore_is top' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'

@@ -51,6 +51,15 @@ class Config:
     store_result: int  # bytes of the largest one, 0: none
     max_packet: int
     max_output: int
+    max_buffered: int
+    max_line: int
+    packet_timeout: float  # 0: no limit
+    reader_timeout: float  # 0: no limit
+    max_connections: int  # 0: as many as there are files for
+    max_per_address: int  # 0: half of them, but on this machine
+    max_jobs: int  # 0: no limit
+    max_jobs_bytes: int  # 0: no limit
+    max_foreground: int
     file_descriptors: int  # 0: leave the limit alone
     drain_timeout: float
     loop: str  # "auto", "uvloop" or "asyncio"

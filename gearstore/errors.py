@@ -22,23 +22,27 @@ class ProtocolError(GearstoreError):
     """The peer sent bytes that are not Gearman; its connection ends, nobody else notices.
 
     With a `code` the peer is told by an ERROR packet before the end; without, it only sees the end (as in gearmand).
+    `limit` is the option whose limit it ran into, if it is one.
     """
 
-    def __init__(self, message: str, code: bytes | None = None) -> None:
+    def __init__(self, message: str, code: bytes | None = None, limit: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.limit = limit
 
 
 class QueueError(GearstoreError):
     """The request was understood and is refused; it becomes an ERROR packet.
 
-    `code` and `text` are the two arguments of that packet, as they go over the wire.
+    `code` and `text` are the two arguments of that packet, as they go over the wire; `limit` is the option or key of a
+    policy whose limit it ran into, if it is one.
     """
 
-    def __init__(self, code: bytes, text: bytes) -> None:
+    def __init__(self, code: bytes, text: bytes, limit: str = "") -> None:
         super().__init__(f"{code.decode('ascii', 'replace')}: {text.decode('utf-8', 'replace')}")
         self.code = code
         self.text = text
+        self.limit = limit
 
 
 class StoreError(GearstoreError):

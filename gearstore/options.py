@@ -268,6 +268,53 @@ OPTIONS: tuple[Option, ...] = (
         ("--max-output",), reloadable=True,
     ),
     Option(
+        "max_buffered", size(MIB, 1 << 50), 256 * MIB, LIMITS,
+        "Bytes of packets that have begun and of answers left unread, of all connections; beyond it the one with most "
+        "of them is dropped; one packet of the largest size always fits.",
+        ("--max-buffered",), reloadable=True,
+    ),
+    Option(
+        "max_line", size(KIB, 16 * MIB), 8 * KIB, LIMITS,
+        "Longest line of the text protocol; the verbs of gearstore may have 64K in any case.",
+        ("--max-line",), reloadable=True,
+    ),
+    Option(
+        "packet_timeout", SECONDS, 60.0, LIMITS,
+        "Seconds that a packet or line may take from its first byte to its last, and again for each MiB of it; 0 is "
+        "no limit.",
+        ("--packet-timeout",), reloadable=True,
+    ),
+    Option(
+        "reader_timeout", SECONDS, 30.0, LIMITS,
+        "Seconds that a peer which is far behind may read none of its answers before it is dropped; 0 is no limit.",
+        ("--reader-timeout",), reloadable=True,
+    ),
+    Option(
+        "max_connections", integer(0, BIG), 0, LIMITS,
+        "Connections at the same time; 0 is as many as there are open files for.",
+        ("--max-connections",), reloadable=True,
+    ),
+    Option(
+        "max_per_address", integer(0, BIG), 0, LIMITS,
+        "Connections from one address (of IPv6: from one /64); 0 is half of all, and no limit on this machine.",
+        ("--max-per-address",), reloadable=True,
+    ),
+    Option(
+        "max_jobs", integer(0, 10**15), 0, LIMITS,
+        "Jobs of all functions, waiting and running, beyond which submits are refused; 0 is no limit.",
+        ("--max-jobs",), reloadable=True,
+    ),
+    Option(
+        "max_jobs_bytes", size(0, 1 << 60), 0, LIMITS,
+        "Bytes of their workloads beyond which submits are refused; 0 is no limit.",
+        ("--max-jobs-bytes",), reloadable=True,
+    ),
+    Option(
+        "max_foreground", size(MIB, 1 << 50), 256 * MIB, LIMITS,
+        "Memory for foreground jobs, which are nowhere else: their workloads and 1K each; beyond it they are refused.",
+        ("--max-foreground",), reloadable=True,
+    ),
+    Option(
         "file_descriptors", integer(0, BIG), 0, LIMITS,
         "Open files that the server may have, one a connection; 0 leaves the limit as it is.",
         ("--file-descriptors", "-f"),

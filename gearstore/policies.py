@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gearstore.errors import ConfigError
-from gearstore.kinds import BACKOFF, BIG, DURATION, KEEP, RESULT, Kind, check, choice, integer, meant
+from gearstore.kinds import BACKOFF, BIG, DURATION, KEEP, RESULT, Kind, check, choice, integer, meant, size
 from gearstore.queue.policy import REASONS, Keep, Policies, Policy, Rule
 
 __all__ = ["KEYS", "TABLE", "Keep", "Policies", "Policy", "PolicyKey", "read_policies", "write_value"]
@@ -55,6 +55,10 @@ KEYS: tuple[PolicyKey, ...] = (
     PolicyKey(
         "max_queue", integer(0, BIG),
         "Jobs of the function, waiting and running, beyond which submits are refused; 0 is no limit.",
+    ),
+    PolicyKey(
+        "max_queue_bytes", size(0, 1 << 60),
+        "Bytes of the workloads of these jobs beyond which submits are refused; 0 is no limit.",
     ),
     PolicyKey(
         "concurrency", integer(0, BIG),

@@ -39,7 +39,7 @@ GROUPS = (
     Group("show and check the configuration of a server", ("config",)),
     Group("submit jobs", ("submit",)),
     Group("run a command for each job", ("work",)),
-    Group("see how the queues are doing", ("status", "workers", "top", "tail")),
+    Group("see how the queues are doing", ("status", "workers", "limits", "top", "tail")),
     Group(
         "find jobs, and retry, replay, cancel, hold or forget them",
         ("jobs", "show", "failures", "retry", "replay", "cancel", "hold", "release", "purge"),

@@ -20,7 +20,7 @@ from gearstore.client.errors import ClientError, Uncertain, Unreachable
 from gearstore.client.job import Job
 from gearstore.client.stream import Stream
 from gearstore.protocol import packets as p
-from gearstore.protocol.packets import TEXT, request
+from gearstore.protocol.packets import request
 
 DEFAULT_SERVER = "127.0.0.1:4730"
 CONNECT_TIMEOUT = 10.0
@@ -241,9 +241,7 @@ class Client:
     async def _line(self, stream: Stream) -> bytes | None:
         """Return the next line, None at the end of a list."""
         kind, pieces = await self._within(stream.receive())
-        if kind != TEXT:
-            raise core.not_gearman(stream.server)
-        return core.checked_line(pieces[0], stream.server)
+        return core.checked_line(core.line_of(kind, pieces, stream.server), stream.server)
 
     # How it is done
 

@@ -173,6 +173,16 @@ def row_of(line: bytes, server: str) -> Row:
     return row
 
 
+def line_of(kind: int, pieces: list[bytes], server: str) -> bytes:
+    """Return a line of text; raise what another packet in its place means: an ERROR is that of a server which takes no
+    more connections."""
+    if kind == p.ERROR:
+        raise refusal(pieces)
+    if kind != p.TEXT:
+        raise not_gearman(server)
+    return pieces[0]
+
+
 def checked_line(line: bytes, server: str) -> bytes | None:
     """Return a line of a list, None for the dot that ends it; raise what `ERR code text` means."""
     if line in (b".\n", b".\r\n"):

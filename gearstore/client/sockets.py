@@ -84,10 +84,7 @@ class Connection:
             yield core.row_of(line, self.server)
 
     def _line(self) -> bytes:
-        kind, pieces = self._next()
-        if kind != TEXT:
-            raise core.not_gearman(self.server)
-        return pieces[0]
+        return core.line_of(*self._next(), self.server)
 
     def _next(self) -> Packet:
         """Return the next packet or line; wait for it."""

@@ -27,8 +27,8 @@ from gearstore.protocol.packets import (
 
 Packet = tuple[int, list[bytes]]
 
-MAX_LINE = 8192  # as in gearmand, its line end included
-MAX_MANAGEMENT_LINE = 65536
+MAX_LINE = 8192  # bytes of a text line as in gearmand, its line end included
+MAX_MANAGEMENT_LINE = 65536  # at least
 MANAGEMENT = b"gearstore "
 
 # The header with its magic as a number: three numbers are cheaper to unpack and compare than bytes.
@@ -58,43 +58,48 @@ class PacketParser:
     for a packet that arrives in many pieces, and memory is what was received, never what a header announced.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_missing", "_offset", "error", "max_packet")
+    __slots__ = ("_offset", "_pieces", "error", "max_line", "max_packet", "missing", "rest")
 
-    def __init__(self, max_packet: int) -> None:
+    def __init__(self, max_packet: int, max_line: int = MAX_LINE) -> None:
         self.max_packet = max_packet
+        self.max_line = max_line
         self.error: ProtocolError | None = None
-        self._buffer = b""
+        self.rest = b""  # from `_offset` on: what `take` has not returned
         self._offset = 0
-        self._chunks: list[bytes] = []  # pieces of a packet whose end is still `_missing` bytes away
-        self._missing = 0
+        self.missing = 0  # bytes until the end of the packet that has begun in `_pieces`, 0 if none has
+        self._pieces = bytearray()  # (a list could take thirty times the memory, if each piece is a byte or two)
 
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
-        if self._missing:
-            self._chunks.append(data)
-            self._missing -= len(data)
-            if self._missing > 0:
+        if self.missing:
+            self._pieces += data
+            self.missing -= len(data)
+            if self.missing > 0:
                 return
-            self._missing = 0
-            self._buffer = b"".join(self._chunks)
-            self._chunks = []
-        elif self._offset < len(self._buffer):
-            self._buffer = self._buffer[self._offset :] + data
+            self.missing = 0
+            self.rest = bytes(self._pieces)
+            self._pieces = bytearray()
+        elif self._offset < len(self.rest):
+            self.rest = self.rest[self._offset :] + data
         else:
-            self._buffer = data
+            self.rest = data
         self._offset = 0
 
     @property
     def unfinished(self) -> int:
-        """Bytes received of a packet or line that is not complete yet."""
-        return sum(map(len, self._chunks)) if self._missing else len(self._buffer) - self._offset
+        """Bytes received that `take` has not returned: of a packet or line that is not complete yet, mostly."""
+        return len(self._pieces) if self.missing else len(self.rest) - self._offset
+
+    def forget(self) -> None:
+        """Let all bytes go."""
+        self.rest, self._offset, self._pieces, self.missing = b"", 0, bytearray(), 0
 
     def take(self, limit: int) -> list[Packet]:
         """Return up to `limit` complete packets; fewer means that there are no more for now."""
         packets: list[Packet] = []
-        if self._missing or self.error is not None:
+        if self.missing or self.error is not None:
             return packets
-        buffer, offset = self._buffer, self._offset
+        buffer, offset = self.rest, self._offset
         end = len(buffer)
         while offset < end and limit:
             if buffer[offset]:
@@ -114,8 +119,8 @@ class PacketParser:
                 break
             stop = start + size
             if end < stop:
-                self._chunks = [buffer[offset:]]
-                self._missing = stop - end
+                self._pieces += memoryview(buffer)[offset:]
+                self.missing = stop - end
                 offset = end
                 break
             offset = stop
@@ -127,15 +132,17 @@ class PacketParser:
                 packets.append((kind, [buffer[start:stop]] if parts else []))
             else:
                 packets.append((kind if magic == _REQ else WRONG_MAGIC, []))
-        self._buffer, self._offset = (buffer, offset) if offset < end else (b"", 0)
+        self.rest, self._offset = (buffer, offset) if offset < end else (b"", 0)
         return packets
 
     def _line_end(self, buffer: bytes, offset: int, end: int) -> int:
         """Return where the text line at `offset` ends, -1 if it doesn't yet (or is too long: see `error`)."""
-        limit = MAX_MANAGEMENT_LINE if buffer.startswith(MANAGEMENT, offset) else MAX_LINE
+        limit = self.max_line
+        if buffer.startswith(MANAGEMENT, offset):
+            limit = max(limit, MAX_MANAGEMENT_LINE)
         position = buffer.find(b"\n", offset, offset + limit)
         if position < 0 and end - offset >= limit:
-            self.error = ProtocolError(f"a text line is longer than {limit} bytes")
+            self.error = ProtocolError(f"a text line is longer than {limit} bytes", limit="max_line")
         return position
 
     def _tolerated(self, magic: int, kind: int, size: int) -> bool:
@@ -148,6 +155,7 @@ class PacketParser:
             self.error = ProtocolError(
                 f"a packet of {size} bytes is larger than --max-packet {self.max_packet}",
                 code=b"ARGUMENT_TOO_LARGE",
+                limit="max_packet",
             )
         return self.error is None
 

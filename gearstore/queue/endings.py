@@ -15,6 +15,7 @@ from gearstore.queue.job import (
     DELAYED,
     DUE,
     FAIL,
+    HELD,
     HOLD,
     NOWHERE,
     ON_DISK,
@@ -29,8 +30,14 @@ from gearstore.queue.ports import Event, Journal, Outbox
 from gearstore.queue.waking import Waking
 
 MAX_DELAYED = 65536  # delayed jobs held in memory
+COST = 1024  # bytes that a job in memory takes beside its workload, about
 MAX_DETAIL = 65536  # bytes of an error that an event keeps; the job's own row has all of its last one
 WORDS = {state: state.name.lower().encode() for state in JobState}
+
+
+def weight(job: Job) -> int:
+    """Return the bytes that a job takes in memory."""
+    return len(job.workload) + COST
 
 
 class Endings(Waking):
@@ -42,6 +49,7 @@ class Endings(Waking):
         self.chance: Callable[[], float] = lambda: 0.5  # 0 to 1: spreads what is tried again later
         self.observer: Callable[[Job, bytes], None] | None = None  # is told of each transition, in one word
         self.jobs: dict[bytes, Job] = {}  # by handle: jobs in memory, ended ones until that is durable
+        self.foreground = 0  # bytes that foreground jobs take
         self.delayed: Deadlines[Job] = Deadlines()
         self.delayed_on_disk = 0
         self.delayed_changed: set[int] | None = None  # ids that left memory while delayed jobs are read back, else None
@@ -136,12 +144,14 @@ class Endings(Waking):
         job.ended_at = self.now
         function = job.function
         function.ended[job.state] += 1
+        function.bytes -= len(job.workload)
         self._drop_key(job)
         if job.background:
             self.journal.change(job)
         else:
             function.count(job, -1)
             self.jobs.pop(job.handle, None)
+            self.foreground -= weight(job)
         if function.closed:
             self.reopen(function)
         if self.observer is not None:
@@ -185,6 +195,8 @@ class Endings(Waking):
         before, worker = job.state, job.worker
         job.move(CANCEL)
         self._leave(job, before)
+        if before is HELD:
+            job.function.bytes += len(job.workload)  # it did not count among those that end
         self._release(job)
         job.reason = Reason.CANCELLED
         self._end(job)
@@ -197,6 +209,7 @@ class Endings(Waking):
         before = job.state
         job.move(HOLD)
         self._leave(job, before)
+        job.function.bytes -= len(job.workload)
         job.reason = reason
         self._drop_key(job)
         self.journal.change(job)

@@ -10,7 +10,7 @@ A background job becomes visible to workers when `stored` is called for it, afte
 from __future__ import annotations
 
 from gearstore.errors import QueueError
-from gearstore.queue.endings import Endings
+from gearstore.queue.endings import Endings, weight
 from gearstore.queue.functions import Function
 from gearstore.queue.job import (
     DELAYED,
@@ -31,10 +31,13 @@ from gearstore.queue.policy import Policies, Policy
 from gearstore.queue.ports import Journal, Outbox
 
 MIN_TIMEOUT = 1000  # milliseconds; as in gearmand, since many users pass seconds
+RECOUNT = 100  # milliseconds until a full server counts its jobs again
 SPARE_NUMBERS = 100_000  # reserved numbers that submits leave for jobs that come back to their queue
 
 UNIQUE_TOO_LARGE = (b"ARGUMENT_TOO_LARGE", b"Unique value too large")
 QUEUE_FULL = (b"QUEUE_ERROR", b"Job queue is full")
+ALL_FULL = (b"QUEUE_ERROR", b"All job queues together are full")
+MEMORY_FULL = (b"QUEUE_ERROR", b"No memory for more foreground jobs")
 NO_NUMBERS = (b"QUEUE_ERROR", b"The store cannot reserve job handles")
 DRAINING = (b"QUEUE_ERROR", b"The server is shutting down")
 
@@ -55,6 +58,8 @@ class Engine(Endings):
     ) -> None:
         super().__init__(journal, outbox, window, worker_wakeup)
         self.round_robin = round_robin
+        self.max_foreground = 1 << 62
+        self.set_limits(0, 0)
         self.set_priority_scope(global_priority)
         self.set_policies(Policies(Policy(max_attempts=job_retries)))
 
@@ -68,6 +73,31 @@ class Engine(Endings):
     def set_priority_scope(self, over_all: bool) -> None:
         """Compare priorities over all functions of a worker (gearmand 2) or inside one function (gearmand 1.1)."""
         self.take = self._take_global if over_all else self._take
+
+    def set_limits(self, jobs: int, size: int) -> None:
+        """Refuse submits beyond so many jobs of all functions and bytes of their workloads; 0 for no limit."""
+        self.max_jobs, self.max_bytes = jobs or 1 << 62, size or 1 << 62
+        self.limited = bool(jobs or size)
+        self.counted_at = -RECOUNT
+        self.room_jobs = self.room_bytes = 0  # what may come before all functions have to be counted again
+
+    def _find_room(self, function: Function, priority: int, size: int) -> None:
+        """Raise QueueError if a job with so many bytes is more than its function, or all together, may have."""
+        limit = function.limits[priority]
+        if limit and function.total >= limit:
+            raise QueueError(*QUEUE_FULL, limit="max_queue")
+        if function.max_bytes and function.bytes + size > function.max_bytes:
+            raise QueueError(*QUEUE_FULL, limit="max_queue_bytes")
+        if not self.limited:
+            return
+        if (self.room_jobs < 1 or self.room_bytes < size) and self.monotonic - self.counted_at >= RECOUNT:
+            self.counted_at = self.monotonic
+            self.room_jobs = self.max_jobs - sum(each.total for each in self.functions.values())
+            self.room_bytes = self.max_bytes - sum(each.bytes for each in self.functions.values())
+        if self.room_jobs < 1 or self.room_bytes < size:
+            raise QueueError(*ALL_FULL, limit="max_jobs" if self.room_jobs < 1 else "max_jobs_bytes")
+        self.room_jobs -= 1
+        self.room_bytes -= size
 
     # Clients
 
@@ -101,9 +131,10 @@ class Engine(Endings):
             if job is not None:
                 self._join(job, None if background else peer)
                 return job
-        limit = function.limits[priority]
-        if limit and function.total >= limit:
-            raise QueueError(*QUEUE_FULL)
+        if function.limited or self.limited:
+            self._find_room(function, priority, len(workload))
+        if not background and self.foreground >= self.max_foreground:
+            raise QueueError(*MEMORY_FULL, limit="max_foreground")
         if self.next_id >= self.ids_until - SPARE_NUMBERS:
             raise QueueError(*NO_NUMBERS)
         id = self.next_number()
@@ -118,7 +149,11 @@ class Engine(Endings):
         if run_at > self.now:
             job.run_at = run_at
             job.state = DELAYED
-        function.count(job, 1)
+        state = job.state  # (as `Function.count` does, but for the call)
+        function.states[state] += 1
+        function.bytes += len(workload)
+        if state is QUEUED:
+            function.queued[priority] += 1
         if self.observer is not None:
             self.observer(job, b"submitted")
         self.jobs[handle] = job
@@ -127,6 +162,7 @@ class Engine(Endings):
             function.uniques[key] = job
         if not background:
             self._listen(job, peer)
+            self.foreground += weight(job)
         if key and (self.delayed_on_disk or function.spilled):
             self.journal.look_up(job)  # the same unique may stand in a queue on disk
         elif not background:
@@ -145,6 +181,7 @@ class Engine(Endings):
             self._listen(job, peer)
         elif not job.background:
             job.background = True
+            self.foreground -= weight(job)
             if job.state is QUEUED and job.place == NOWHERE:  # its look-up is under way: as if submitted just now
                 job.position = self.next_number()  # behind what was spilled meanwhile
                 job.function.reserve(job)
@@ -197,6 +234,8 @@ class Engine(Endings):
         if job.state is QUEUED:
             self.withdraw(job)
         job.function.count(job, -1)
+        if not job.background:
+            self.foreground -= weight(job)
         self.told(job)
         self.forget(job)
         job.dropped = True
@@ -218,6 +257,7 @@ class Engine(Endings):
         job.promoted = False
         if job.state is RUNNING:
             job.background = False
+            self.foreground += weight(job)
             return
         if job.state is QUEUED and job.listeners:
             if job.place in (NOWHERE, ON_DISK):
@@ -226,6 +266,7 @@ class Engine(Endings):
                 function.enter(job)
                 self.wake(function)
             job.background = False
+            self.foreground += weight(job)
             return
         if job.state is QUEUED:
             self.withdraw(job)

@@ -14,7 +14,19 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gearstore.queue.job import DELAYED, NOWHERE, ON_DISK, PRIORITIES, QUEUED, RUNNING, VOLATILE, WINDOW, Job, JobState
+from gearstore.queue.job import (
+    DELAYED,
+    LIVE,
+    NOWHERE,
+    ON_DISK,
+    PRIORITIES,
+    QUEUED,
+    RUNNING,
+    VOLATILE,
+    WINDOW,
+    Job,
+    JobState,
+)
 from gearstore.queue.policy import Policy
 
 if TYPE_CHECKING:
@@ -49,9 +61,9 @@ class Window:
 class Function:
     """A name that jobs are submitted to and that workers register for."""
 
-    __slots__ = ("closed", "concurrency", "ended", "id", "limits", "listed", "maximums", "name", "paused_at",
-                 "paused_until", "policy", "queued", "ready", "sleepers", "spilled", "states", "stored", "timeout",
-                 "uniques", "volatile", "windows", "withdrawn", "workers")  # fmt: skip
+    __slots__ = ("bytes", "closed", "concurrency", "ended", "id", "limited", "limits", "listed", "max_bytes",
+                 "maximums", "name", "paused_at", "paused_until", "policy", "queued", "ready", "sleepers", "spilled",
+                 "states", "stored", "timeout", "uniques", "volatile", "windows", "withdrawn", "workers")  # fmt: skip
 
     def __init__(self, id: int, name: bytes, window: int, policy: Policy = Policy()) -> None:  # noqa: B008 (frozen)
         self.id = id
@@ -65,6 +77,7 @@ class Function:
         self.spilled = 0  # jobs whose place in the queue only the store knows
         self.queued = [0, 0, 0]  # by priority, wherever they are
         self.states = [0] * len(JobState)  # jobs by state; of ended ones only those that are stored
+        self.bytes = 0  # workloads of the jobs that `total` counts
         self.workers: dict[Peer, None] = {}
         self.sleepers: dict[Peer, None] = {}  # workers to wake, those that have waited longest first
         self.maximums = [-1, -1, -1]  # maxqueue by priority, -1: not set
@@ -85,6 +98,8 @@ class Function:
     def set_limits(self) -> None:
         """Limit the jobs by what an operator has set, else by the policy; 0 for no limit."""
         self.limits = [self.policy.max_queue if maximum < 0 else maximum for maximum in self.maximums]
+        self.max_bytes = self.policy.max_queue_bytes
+        self.limited = any(self.limits) or self.max_bytes > 0
 
     def close_or_open(self) -> None:
         """Note whether workers get nothing: the function is paused, or as many of its jobs run as may."""
@@ -96,6 +111,8 @@ class Function:
         self.states[state] += number
         if state is QUEUED:
             self.queued[job.priority] += number
+        if state in LIVE:
+            self.bytes += number * len(job.workload)
 
     @property
     def total(self) -> int:

@@ -36,6 +36,7 @@ def retry(engine: Engine, function: Function, record: Record, run_at: int = 0, *
     if key:
         job.key = key
         function.uniques[key] = job
+    function.bytes += len(job.workload)
     run_at = run_at if run_at > engine.now else 0
     engine.journal.note(Event(job.id, engine.now, b"release" if held_only else b"retry", next_at=run_at))
     if run_at:

@@ -62,6 +62,7 @@ class Policy:
     timeout: int = 0  # milliseconds that an attempt may take
     on_restart: str = "requeue"  # or "hold": what becomes of a job that ran when the server ended
     max_queue: int = 0
+    max_queue_bytes: int = 0
     concurrency: int = 0
     keep_done: Keep = FOREVER  # also cancelled ones
     keep_failed: Keep = FOREVER

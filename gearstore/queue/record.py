@@ -141,7 +141,9 @@ def claimed_delayed(engine: Engine, functions: dict[int, Function], records: Seq
             job.deadline = engine.delayed.add(job.run_at, job)
 
 
-def recover(engine: Engine, functions: Iterable[FunctionRecord], counts: Iterable[tuple[int, int, int, int]]) -> None:
+def recover(
+    engine: Engine, functions: Iterable[FunctionRecord], counts: Iterable[tuple[int, int, int, int, int]]
+) -> None:
     """Rebuild functions and their counts after a start; queued and delayed jobs are on disk until they are claimed."""
     by_id: dict[int, Function] = {}
     for record in functions:
@@ -155,9 +157,11 @@ def recover(engine: Engine, functions: Iterable[FunctionRecord], counts: Iterabl
             engine.paused[function] = None
             function.close_or_open()
         engine.next_function_id = max(engine.next_function_id, record.id + 1)
-    for id, state, priority, jobs in counts:
+    for id, state, priority, jobs, size in counts:
         function = by_id[id]
         function.states[state] += jobs
+        if state in LIVE:
+            function.bytes += size
         if state == QUEUED:
             function.queued[priority] += jobs
             function.windows[priority].on_disk += jobs

@@ -269,6 +269,8 @@ def forwarder(kind: p.PacketType) -> Handler:
             packet = response(kind, *args)
             for peer in job.listeners:
                 peer.connection.reply(packet)
+            if conn.hub.buffers.choked and len(job.listeners) == 1:  # (one of several must not hold up the others)
+                conn.hub.buffers.slow_down(conn, job.listeners[0].connection)
 
     return forward
 

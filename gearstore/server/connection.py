@@ -11,6 +11,8 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
 from gearstore.errors import QueueError
@@ -21,6 +23,7 @@ from gearstore.queue.peer import Peer
 from gearstore.store.journal import Batch
 
 if TYPE_CHECKING:
+    from gearstore.server.buffers import Buffered
     from gearstore.server.hub import Hub
 
 logger = logging.getLogger("gearstore")
@@ -28,9 +31,11 @@ logger = logging.getLogger("gearstore")
 PACKETS_PER_TURN = 200  # of one connection; a client that pipelines thousands must not stall the others
 HELD_ANSWERS = 2000  # answers of one connection that may wait for commits before it is not read from
 WRITE_HIGH, WRITE_LOW = 256 << 10, 64 << 10  # bytes unsent: stop and start reading
+AT_ONCE = pack("ii", 1, 0)  # of SO_LINGER
 
-# Why a connection is not read from.
-TURN, WRITE, JOURNAL, BUSY, ANSWERS, ENDING = 1, 2, 4, 8, 16, 32
+# Why a connection is not read from. (READER: what it produces is not read.)
+TURN, WRITE, JOURNAL, BUSY, ANSWERS, ENDING, READER, DROPPED = 1, 2, 4, 8, 16, 32, 64, 128
+HALTED = WRITE | READER  # not even what has been read is handled
 
 _CREATED = tuple(HEADER.pack(RES, JOB_CREATED, size) for size in range(65))  # by the length of the handle
 _NOT_STORED = error(b"QUEUE_ERROR", b"The job could not be stored")
@@ -50,8 +55,9 @@ class Connection(asyncio.Protocol):
     """The IO of one peer; client and worker at once if it likes."""
 
     # One of these for each idle worker: no __dict__.
-    __slots__ = ("address", "connected_at", "dirty", "drained", "engine", "fd", "handlers", "held_by", "hub", "local",
-                 "out", "parser", "paused", "peer", "readable", "stash", "transport", "waiting")  # fmt: skip
+    __slots__ = ("address", "buffered", "connected_at", "dirty", "drained", "engine", "fd", "handlers", "held_by",
+                 "hub", "local", "out", "parser", "paused", "peer", "readable", "stash", "transport",
+                 "waiting")  # fmt: skip
 
     def __init__(self, hub: Hub, handlers: tuple[Handler, ...]) -> None:
         # Shared
@@ -66,10 +72,11 @@ class Connection(asyncio.Protocol):
         self.local = False  # its peer may use verbs that change things
         self.peer = Peer(self, hub.config.exceptions)
         # Reading
-        self.parser = PacketParser(hub.config.max_packet)
+        self.parser = PacketParser(hub.config.max_packet, hub.config.max_line)
         self.stash: list[Packet] = []  # packets taken, but not handled before a command had to await
         self.paused = 0
         self.readable = False  # to be handled in this turn
+        self.buffered: Buffered | None = None  # what of it lies in memory, None for most
         # Writing
         self.out: list[bytes] = []
         self.waiting: deque[tuple[Batch | None, bytes | Job, bool]] = deque()  # batch, answer, must it be stored
@@ -92,9 +99,13 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the hub; what was sent before the end still counts. The engine gives the worker's jobs to others."""
         self.hub.set_time()
+        if self.paused & READER:
+            self.paused &= ~READER
+            self.readable = True
         while self.readable and not self.paused & BUSY:
             self.process()
         self.transport = None
+        self.parser.forget()
         self.out.clear()
         self.waiting.clear()
         self.held_by = None
@@ -121,6 +132,18 @@ class Connection(asyncio.Protocol):
             logger.warning("closed the connection of %s: %s", self.address.decode(), reason)
             self.transport.abort()
 
+    def drop(self, limit: str, what: str) -> None:
+        """Cut a connection that met a limit."""
+        self.hub.buffers.forget(self)
+        if self.transport is not None and not self.paused & DROPPED:
+            self.paused |= DROPPED | WRITE
+            self.hub.limits.met(limit, self.address, what)
+            sock = self.transport.get_extra_info("socket")
+            if sock.family != socket.AF_UNIX:
+                with suppress(OSError):  # the kernel must not keep for it what it doesn't read
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            self.transport.abort()
+
     # Reading
 
     def data_received(self, data: bytes) -> None:
@@ -129,22 +152,30 @@ class Connection(asyncio.Protocol):
         if not self.readable:
             self.readable = True
             self.hub.schedule_read(self)
+        else:  # some loops read on and on: let what came be handled first
+            self.pause(TURN)
 
     def process(self) -> None:
         """Handle up to PACKETS_PER_TURN packets; the rest when the others have had their turn."""
         self.readable = False
         if self.paused & BUSY or self.transport is None:
             return
-        if self.paused & WRITE:  # its answers are not read: no more of them
+        if self.paused & HALTED:  # its answers, or what it produces, are not read: no more of them
             self.pause(TURN)
             return
-        packets, self.stash = self.stash or self.parser.take(PACKETS_PER_TURN), []
+        parser = self.parser
+        packets, self.stash = self.stash or parser.take(PACKETS_PER_TURN), []
         if not self.handle(packets):
             return
+        if parser.rest or parser.missing:
+            if parser.error is not None:
+                self.end_badly()
+            else:
+                self.hub.buffers.begun(self, bool(packets))
+        elif self.buffered is not None:
+            self.hub.buffers.finished(self)
         if len(packets) >= PACKETS_PER_TURN or self.paused & TURN:
             self.turn_over(bool(packets))
-        if self.parser.error is not None:
-            self.end_badly()
         if self.hub.journal.congested:
             self.pause(JOURNAL)
             self.hub.journal.paused[self] = None
@@ -173,7 +204,7 @@ class Connection(asyncio.Protocol):
             try:
                 handlers[kind](self, args)
             except QueueError as refusal:
-                self.reply(error(refusal.code, refusal.text))
+                self.refuse(refusal)
             except Later as later:
                 self.stash = list(rest)
                 self.pause(BUSY)
@@ -185,12 +216,18 @@ class Connection(asyncio.Protocol):
                 return False
         return True
 
+    def refuse(self, refusal: QueueError) -> None:
+        """Answer what is refused."""
+        if refusal.limit:
+            self.hub.limits.met(refusal.limit, self.address, f"refused, {refusal.text.decode()}")
+        self.reply(error(refusal.code, refusal.text))
+
     async def await_command(self, later: Later) -> None:
         """Run a command that awaits, then go on with the packets behind it."""
         try:
             await later.work(*later.args_of_work)
         except QueueError as refusal:
-            self.reply(error(refusal.code, refusal.text))
+            self.refuse(refusal)
         except Exception:
             if self.transport is not None:
                 logger.exception("a command failed")
@@ -205,7 +242,11 @@ class Connection(asyncio.Protocol):
         assert lost is not None
         if lost.code is not None:
             self.reply(error(lost.code, str(lost).encode()))
-        logger.info("closing the connection of %s: %s", self.address.decode(), lost)
+        if lost.limit:
+            self.hub.limits.met(lost.limit, self.address, f"closed, {lost}")
+        else:
+            logger.info("closing the connection of %s: %s", self.address.decode(), lost)
+        self.parser.forget()
         self.pause(ENDING)
         self.mark()
 
@@ -227,13 +268,27 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer reads too slowly: take no more requests from it."""
         self.pause(WRITE)
+        self.hub.buffers.fell_behind(self)
 
     def resume_writing(self) -> None:
         """The peer caught up."""
         if self.drained is not None and not self.drained.done():
             self.drained.set_result(None)
-        self.resume(WRITE)
-        if self.paused & TURN and not self.readable:
+        self.hub.buffers.caught_up(self)
+        self.go_on(WRITE)
+
+    def wait_for_reader(self) -> None:
+        """Who reads what this worker produces is far behind: produce no more."""
+        self.pause(READER)
+
+    def reader_is_ready(self) -> None:
+        """It has caught up, or it is gone."""
+        self.go_on(READER)
+
+    def go_on(self, reason: int) -> None:
+        """Drop a reason for which not even what has been read was handled."""
+        self.resume(reason)
+        if self.paused & TURN and not self.paused & HALTED and not self.readable:
             self.turn_over(True)
 
     async def drain(self) -> None:
@@ -324,13 +379,17 @@ class Connection(asyncio.Protocol):
         if self.out:
             out, self.out = self.out, []
             data = b"".join(out) if len(out) > 1 else out[0]
-            # What it left unread counts, not the answer of this turn: one may be larger than all that may be left.
-            if self.paused & WRITE and transport.get_write_buffer_size() > self.hub.config.max_output:
-                self.abort("it does not read its answers")
-            elif data:
+            if data and not (self.paused & WRITE and self.too_far_behind(len(data))):
                 transport.write(data)
         if self.paused & ENDING and not self.paused & (BUSY | TURN) and not self.readable and not self.owing:
             transport.close()
+
+    def too_far_behind(self, more: int) -> bool:
+        """Whether the peer has left too much unread and is cut off. What it left unread counts, not the `more` bytes of
+        this turn: one answer may be larger than all that may be left."""
+        if not self.paused & DROPPED and self.hub.buffers.behind(self, more):
+            self.drop("max_output", f"dropped, it left more than {self.hub.config.max_output} bytes unread")
+        return bool(self.paused & DROPPED)
 
     @property
     def owing(self) -> bool:

@@ -22,8 +22,10 @@ from gearstore.queue.functions import Function
 from gearstore.queue.job import ENDED, LIVE, RUNNING, Job
 from gearstore.queue.peer import Peer
 from gearstore.queue.record import Record, claimed, claimed_delayed, load
+from gearstore.server.buffers import Buffers
 from gearstore.server.commands import tell_failure
 from gearstore.server.connection import Connection
+from gearstore.server.limits import Limits
 from gearstore.server.rates import Rates
 from gearstore.store.base import Filter, Store
 from gearstore.store.journal import Journal
@@ -70,13 +72,14 @@ class Hub:
         self.loop = loop
         self.engine = Engine(journal, self, window=config.window)
         self.engine.chance = random
+        self.limits = Limits(loop.time, lambda: self.engine.now)
+        self.buffers = Buffers(self)
         self.configure(config)
         journal.engine = self.engine
         journal.on_commit = self.end_turn
         self.connections: dict[Connection, None] = {}
         self.watches: dict[Watch, None] = {}  # who is told of each transition
         self.rates = Rates(self.engine.functions)
-        self.max_connections = 1 << 30
         self.started_at = int(time.time() * 1000)
         self.closing = False
         self.importing = asyncio.Lock()
@@ -98,6 +101,10 @@ class Hub:
         engine.worker_wakeup = config.worker_wakeup
         engine.round_robin = config.round_robin
         engine.set_priority_scope(config.priority_scope == "global")
+        engine.set_limits(config.max_jobs, config.max_jobs_bytes)
+        engine.max_foreground = config.max_foreground
+        self.limits.configure(config)
+        self.buffers.configure(config)
 
     # Connections
 
@@ -115,13 +122,13 @@ class Hub:
         if self.config.manage_from == "any":
             connection.local = True
         self.connections[connection] = None
-        if len(self.connections) > self.max_connections:
-            connection.abort("too many connections for the limit of open files")
 
     def leave(self, connection: Connection) -> None:
         """Let a connection go."""
         self.connections.pop(connection, None)
         self.pieces.pop(connection, None)
+        self.buffers.forget(connection)
+        self.limits.release(connection.fd)
         if not self.closing:
             self.set_time()
             self.engine.disconnect(connection.peer)
@@ -258,8 +265,10 @@ class Hub:
         self.sample()
 
     def sample(self) -> None:
-        """Note once a second how many jobs have ended."""
+        """Note once a second how many jobs have ended, and who exceeds a limit of time."""
         self.rates.sample(self.loop.time())
+        self.buffers.sweep()
+        self.limits.tell()
         self.loop.call_later(1.0, self.sample)
 
     async def _feed(self, function: Function, priority: int) -> None:

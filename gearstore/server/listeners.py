@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,28 +14,32 @@ from typing import Any
 from gearstore.address import Address
 from gearstore.config import Config
 from gearstore.errors import ConfigError
+from gearstore.server.accepting import Acceptor
+from gearstore.server.limits import Limits
 
+MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # this machine doesn't have that address
 FIRST_PASSED = 3  # sd_listen_fds(3): the sockets that systemd passes are the descriptors from this one on
 
 
 class Listener:
     """One address that clients connect to; `path` is the socket's file that has to go with it."""
 
-    def __init__(self, name: str, server: asyncio.Server, path: str = "") -> None:
+    def __init__(self, name: str, acceptors: Sequence[Acceptor], path: str = "") -> None:
         self.name = name
-        self.server = server
+        self.acceptors = acceptors
         self.path = path
 
     def close(self) -> None:
         """Accept no more."""
-        self.server.close()
+        for acceptor in self.acceptors:
+            acceptor.close()
         if self.path:
             with suppress(OSError):
                 os.unlink(self.path)
             self.path = ""
 
 
-async def listen(config: Config, factory: Callable[[], asyncio.Protocol]) -> list[Listener]:
+async def listen(config: Config, factory: Callable[[], asyncio.Protocol], limits: Limits) -> list[Listener]:
     """Listen on what systemd passes and on every configured address that is not among it.
 
     Raises ConfigError that says which one is not to be had, and why.
@@ -44,14 +48,17 @@ async def listen(config: Config, factory: Callable[[], asyncio.Protocol]) -> lis
     listeners: list[Listener] = []
     try:
         for name, sock in passed.items():
-            listeners.append(Listener(f"{name} (from systemd)", await _serve(sock, config.backlog, factory)))
+            sock.listen(config.backlog)
+            listeners.append(Listener(f"{name} (from systemd)", [Acceptor(sock, factory, limits)]))
         for address in config.listen:
             if str(address) in passed:
                 continue
             try:
-                listeners.append(await _listen(address, config.backlog, factory))
+                sockets = await open_sockets(address, config.backlog)
+                name = str(address) if address.path else ", ".join(_shown(sock.getsockname()) for sock in sockets)
+                listeners.append(Listener(name, [Acceptor(sock, factory, limits) for sock in sockets], address.path))
             except OSError as error:
-                if not (address.optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)):
+                if not (address.optional and error.errno in MISSING):
                     raise ConfigError(f"cannot listen on {address}: {_reason(address, error)}") from None
     except BaseException:
         for listener in listeners:
@@ -87,25 +94,43 @@ def _adopt(fd: int) -> socket.socket:
     return sock
 
 
-async def _serve(sock: socket.socket, backlog: int, factory: Callable[[], asyncio.Protocol]) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
-    if sock.family != socket.AF_UNIX:
-        return await loop.create_server(factory, sock=sock, backlog=backlog)
-    keep: dict[str, Any] = {"cleanup_socket": False}
+async def open_sockets(address: Address, backlog: int) -> list[socket.socket]:
+    """Return the sockets that listen on an address: several for a name that has several addresses, and for `*`."""
+    if address.path:
+        _clear_stale(address.path)
+        return [_open(socket.AF_UNIX, address.path, backlog)]
+    found = await asyncio.get_running_loop().getaddrinfo(
+        address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, name in dict.fromkeys((family, name) for family, _, _, _, name in found):
+        try:
+            sockets.append(_open(family, name, backlog))
+        except OSError as error:
+            failure = error
+            if error.errno not in MISSING:
+                break
+    if failure is not None and (not sockets or failure.errno not in MISSING):
+        for sock in sockets:
+            sock.close()
+        raise failure
+    return sockets
+
+
+def _open(family: int, name: Any, backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        return await loop.create_unix_server(factory, sock=sock, backlog=backlog, **keep)
-    except TypeError:  # before Python 3.13, and its uvloop, nobody removes the file of a socket
-        return await loop.create_unix_server(factory, sock=sock, backlog=backlog)
-
-
-async def _listen(address: Address, backlog: int, factory: Callable[[], asyncio.Protocol]) -> Listener:
-    loop = asyncio.get_running_loop()
-    if not address.path:
-        server = await loop.create_server(factory, address.host or None, address.port, backlog=backlog)
-        return Listener(", ".join(_shown(sock.getsockname()) for sock in server.sockets), server)
-    _clear_stale(address.path)
-    server = await loop.create_unix_server(factory, address.path, backlog=backlog)
-    return Listener(str(address), server, address.path)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(name)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _clear_stale(path: str) -> None:

@@ -68,7 +68,7 @@ class Server:
         await self.recover()
         try:
             await self.hub.fill()
-            self.listeners = await listen(self.config, lambda: Connection(self.hub, HANDLERS))
+            self.listeners = await listen(self.config, lambda: Connection(self.hub, HANDLERS), self.hub.limits)
             committing = asyncio.create_task(self.journal.run())
             try:
                 self.hub.start()
@@ -98,6 +98,17 @@ class Server:
             except (ValueError, OSError) as error:
                 raise ConfigError(f"--file-descriptors {wanted}: the limit here is {hard} ({error})") from None
 
+    def limit_connections(self) -> None:
+        """Let in no more connections than there are open files for."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limits = self.hub.limits
+        limits.descriptors = max(files - SPARE_FILES, files // 2)
+        limits.configure(self.config)
+        if self.config.max_connections > limits.descriptors:
+            logger.warning(
+                "max_connections: %d open files are enough for %d connections only", files, limits.descriptors
+            )
+
     async def recover(self) -> None:
         """Open the store and rebuild the engine from it: counts and names, not the queue."""
         loop = asyncio.get_running_loop()
@@ -112,7 +123,7 @@ class Server:
         )
         self.journal = Journal(self.store, self.on_store_failure)
         self.hub = Hub(config, self.store, self.journal, loop)
-        self.hub.max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
+        self.limit_connections()
         engine = self.hub.engine
         engine.prefixes = recovered.prefixes
         engine.next_id = engine.ids_until = recovered.next_id

@@ -19,6 +19,7 @@ from gearstore.queue.job import DELAYED, HELD, LIVE, RUNNING, Job
 from gearstore.server.connection import Connection, Later
 from gearstore.server.management import manage
 
+LONG_ANSWER = 16 << 10  # bytes; who asks for many such has to read them before there are more
 GEARMAND_VERSION = "1.1.20"  # what we speak; monitors and mod_gearman parse it
 
 
@@ -35,9 +36,12 @@ def text_line(conn: Connection, args: list[bytes]) -> None:
         conn.reply(admin.unknown_command(words[0]))
     else:
         try:
-            conn.reply(command(conn, words))
+            answer = command(conn, words)
         except QueueError as refusal:
-            conn.reply(admin.refused(refusal.code, refusal.text))
+            answer = admin.refused(refusal.code, refusal.text)
+        conn.reply(answer)
+        if len(answer) > LONG_ANSWER:
+            raise Later(conn.drain)
 
 
 def _functions(conn: Connection) -> Iterable[Function]:

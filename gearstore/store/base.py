@@ -95,7 +95,7 @@ class Recovered:
     """What a start needs to know; it grows with the number of functions, not of jobs."""
 
     functions: list[FunctionRecord]
-    counts: list[tuple[int, int, int, int]]  # function, state, priority, jobs
+    counts: list[tuple[int, int, int, int, int]]  # function, state, priority, jobs, their bytes
     prefixes: list[tuple[int, bytes]]
     next_id: int
     interrupted: int = 0  # jobs that ran when the server ended, now queued again

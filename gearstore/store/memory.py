@@ -74,10 +74,15 @@ class MemoryStore:
             self.hashes[id] = unique_hash(key) if key else None
         if not self.prefixes or self.prefixes[-1][1] != prefix:
             self.prefixes.append((self.next_id if self.prefixes else 0, prefix))
-        counts = Counter((r.function_id, r.state, r.priority) for r in self.records.values())
+        counts: Counter[Key] = Counter()
+        sizes: Counter[Key] = Counter()
+        for record in self.records.values():
+            group = (record.function_id, record.state, record.priority)
+            counts[group] += 1
+            sizes[group] += len(record.workload) + len(record.result)
         return Recovered(
             list(self.functions.values()),
-            [(*key, jobs) for key, jobs in counts.items()],
+            [(*key, jobs, sizes[key]) for key, jobs in counts.items()],
             list(self.prefixes),
             self.next_id,
             interrupted,

@@ -221,7 +221,7 @@ def recovered(connection: sqlite3.Connection) -> Recovered:
     meta = dict(execute("SELECT name, value FROM meta").fetchall())
     return Recovered(
         functions=[FunctionRecord._make(row) for row in execute(FUNCTIONS)],
-        counts=execute("SELECT function_id, state, priority, jobs FROM counts WHERE jobs <> 0").fetchall(),
+        counts=execute("SELECT function_id, state, priority, jobs, bytes FROM counts WHERE jobs <> 0").fetchall(),
         prefixes=execute("SELECT first_id, prefix FROM prefixes ORDER BY first_id").fetchall(),
         next_id=meta["next_id"],
         paused=(meta["paused_at"], meta["paused_until"]),

@@ -106,7 +106,8 @@ def test_a_worker_may_not_register_a_name_that_is_too_long(server: Server) -> No
 
 def test_maxqueue_counts_waiting_and_running_jobs(server: Server) -> None:
     worker = server.connect(b"f")
-    server.engine.function(b"f").limits[:] = [0, 2, 1]
+    server.engine.function(b"f").maximums = [0, 2, 1]
+    server.engine.function(b"f").set_limits()
     first = server.submit(b"f", priority=LOW)
     server.submit(b"f")
     for priority in (NORMAL, LOW):
@@ -125,7 +126,8 @@ def test_maxqueue_counts_waiting_and_running_jobs(server: Server) -> None:
 
 
 def test_a_submit_that_joins_a_job_is_not_limited(server: Server) -> None:
-    server.engine.function(b"f").limits[:] = [1, 1, 1]
+    server.engine.function(b"f").maximums = [1, 1, 1]
+    server.engine.function(b"f").set_limits()
     job = server.submit(b"f", unique=b"u")
     assert server.ask(b"f", unique=b"u") is job
 
@@ -144,7 +146,8 @@ def test_while_draining_foreground_is_refused_and_background_is_stored(server: S
 
 def test_refusals_do_not_pile_up(server: Server) -> None:
     """An exception that is raised again and again must not keep the frames, and so the workloads, of each time."""
-    server.engine.function(b"f").limits[:] = [1, 1, 1]
+    server.engine.function(b"f").maximums = [1, 1, 1]
+    server.engine.function(b"f").set_limits()
     server.submit(b"f")
     client = server.connect()
 

@@ -818,6 +818,8 @@ class EngineMachine(RuleBasedStateMachine):
                 assert function.ready == sum(model.state is QUEUED and model.visible for model in here)
             assert function.ready >= 0 and function.spilled >= 0
             assert function.spilled == sum(window.on_disk for window in function.windows)
+            live = [model for model in here if model.state in LIVE]
+            assert function.bytes == sum(len(model.job.workload) for model in live)
             for window in function.windows:
                 assert window.size >= 0 and window.bytes >= 0 and window.on_disk >= 0
 

@@ -10,6 +10,7 @@ from unittest.mock import patch
 from gearstore.config import Config, load_config
 from gearstore.errors import StoreError
 from gearstore.protocol.responses import ResponseParser
+from gearstore.queue.endings import weight
 from gearstore.queue.job import ENDED, LIVE, QUEUED, JobState
 from gearstore.queue.record import recover
 from gearstore.server.commands import HANDLERS
@@ -298,6 +299,13 @@ class World:
                     raise Violation(f"{function.name!r} counts {function.states[state]} jobs as {state.name}")
             if sum(function.queued) != function.states[QUEUED]:
                 raise Violation(f"{function.name!r} counts its queues wrongly")
+            waiting = [each for each in self.disk.records.values() if each.function_id == function.id]
+            size = sum(len(each.workload) for each in (*waiting, *alive) if each.state in LIVE)
+            if function.bytes != size:
+                raise Violation(f"{function.name!r} counts {function.bytes} bytes, not {size}")
+        foreground = sum(weight(job) for job in engine.jobs.values() if not job.background)
+        if engine.foreground != foreground:
+            raise Violation(f"{engine.foreground} bytes of foreground jobs are counted, not {foreground}")
 
     async def finish(self) -> None:
         """Take all faults away and let every job come to its end; then everything promised must be true."""

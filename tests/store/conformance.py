@@ -144,7 +144,7 @@ async def claim(
 def counted(recovered: Recovered) -> dict[tuple[int, str, int], int]:
     return {
         (function, JobState(state).name.lower(), priority): jobs
-        for function, state, priority, jobs in recovered.counts
+        for function, state, priority, jobs, _ in recovered.counts
         if jobs
     }
 

@@ -593,7 +593,7 @@ async def test_a_disk_that_is_full(path: Path) -> None:
     ended = subprocess.run(command, timeout=60, check=False, capture_output=True, text=True)
     if ended.returncode in (1, 77) and "Traceback" not in ended.stderr:
         pytest.skip(f"no namespace to mount in: {ended.stderr.strip()}")
-    assert (ended.stdout, ended.stderr) == ("['full', 'full'] [1, 4] [(1, 0, 1, 2)]\n", "")
+    assert (ended.stdout, ended.stderr) == ("['full', 'full'] [1, 4] [(1, 0, 1, 2, 0)]\n", "")
 
 
 # Other programs on the file

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gearstore.errors import StoreError
-from gearstore.server.management import changing, counting, keeping, looking, steering, watching
+from gearstore.server.management import changing, counting, keeping, limiting, looking, steering, watching
 from gearstore.server.management.request import Refusal, Verb, parse
 
 if TYPE_CHECKING:
     from gearstore.server.connection import Connection
 
-MODULES = (looking, counting, watching, changing, steering, keeping)
+MODULES = (looking, counting, limiting, watching, changing, steering, keeping)
 VERBS: dict[str, Verb] = {name: verb for module in MODULES for name, verb in module.VERBS.items()}
 
 

@@ -83,6 +83,7 @@ def about(hub: Hub) -> Object:
         "paused_at": engine.paused_at or None,
         "paused_until": engine.paused_until or None,
         "draining": engine.draining,
+        "limits_met": {name: tally.met for name, tally in hub.limits.tallies.items() if tally.met},
         "started_at": hub.started_at,
         "now": engine.now,
     }

@@ -1,0 +1,76 @@
+"""Takes connections from a listening socket, as many as there may be, and none while the system has no files for them.
+
+The loops' own servers know no limits, and not what to do without files: uvloop's may stop to listen, for good and
+without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from gearstore.server.limits import Limits
+
+PAUSE = 1.0  # seconds until the next try when a connection could not be accepted
+
+
+class Acceptor:
+    """One listening socket."""
+
+    def __init__(self, sock: socket.socket, factory: Callable[[], asyncio.Protocol], limits: Limits) -> None:
+        self.sock = sock
+        self._factory = factory
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        sock.setblocking(False)
+        self._begin()
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self.sock.fileno() >= 0:
+            self._stop()
+            self.sock.close()
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self.sock.fileno(), self._accept)
+
+    def _stop(self) -> None:
+        self._loop.remove_reader(self.sock.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _accept(self) -> None:
+        """Take one connection: those that wait behind it come with the next turn, beside what others send."""
+        try:
+            sock, address = self.sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no more files, mostly; the socket stays readable, so look away for a while
+            self._stop()
+            self._timer = self._loop.call_later(PAUSE, self._begin)
+            self._limits.met("file_descriptors", b"-", f"no connections are accepted for {PAUSE:g} s: {error.strerror}")
+            return
+        host = str(address[0]) if sock.family != socket.AF_UNIX else ""
+        refusal = self._limits.admit(sock.fileno(), host)
+        if refusal:
+            with suppress(OSError):
+                sock.send(refusal, socket.MSG_DONTWAIT)
+            sock.close()
+        else:
+            task = self._loop.create_task(self._serve(sock))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        try:
+            await self._loop.connect_accepted_socket(self._factory, sock)
+        except OSError:  # it has gone already
+            self._limits.release(sock.fileno())
+            sock.close()
