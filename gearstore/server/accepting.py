@@ -10,9 +10,11 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from gearstore.server.limits import Limits
 
+AT_ONCE = 16  # connections
 PAUSE = 1.0  # seconds until the next try when a connection could not be accepted
 
 
@@ -46,16 +48,22 @@ class Acceptor:
             self._timer = None
 
     def _accept(self) -> None:
-        """Take one connection: those that wait behind it come with the next turn, beside what others send."""
-        try:
-            sock, address = self.sock.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:  # no more files, mostly; the socket stays readable, so look away for a while
-            self._stop()
-            self._timer = self._loop.call_later(PAUSE, self._begin)
-            self._limits.met("file_descriptors", b"-", f"no connections are accepted for {PAUSE:g} s: {error.strerror}")
-            return
+        """Take what waits; of many the rest comes with the next turn of the loop, beside what others send."""
+        for _ in range(AT_ONCE):
+            try:
+                sock, address = self.sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no more files, mostly; the socket stays readable, so look away for a while
+                self._stop()
+                self._timer = self._loop.call_later(PAUSE, self._begin)
+                what = f"no connections are accepted for {PAUSE:g} s: {error.strerror}"
+                self._limits.met("file_descriptors", b"-", what)
+                return
+            self._take(sock, address)
+
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        """Serve a connection, or refuse it."""
         host = str(address[0]) if sock.family != socket.AF_UNIX else ""
         refusal = self._limits.admit(sock.fileno(), host)
         if refusal:
@@ -68,9 +76,10 @@ class Acceptor:
             task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, sock: socket.socket) -> None:
+        fd = sock.fileno()
         sock.setblocking(False)
         try:
             await self._loop.connect_accepted_socket(self._factory, sock)
         except OSError:  # it has gone already
-            self._limits.release(sock.fileno())
+            self._limits.release(fd)
             sock.close()
