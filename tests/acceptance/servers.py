@@ -196,7 +196,7 @@ class Server:
     def text_bytes(self, request: bytes) -> bytes:
         """Send text lines as they are and return the answer up to its end: a line of `.`, OK or ERR."""
         answer = b""
-        with socket.create_connection((HOST, self.port), timeout=10) as connection:
+        with socket.create_connection((HOST, self.port), timeout=60) as connection:
             connection.sendall(request)
             while not (answer.endswith(b"\n.\n") or answer == b".\n" or ends_in_one_line(answer)):
                 received = connection.recv(65536)
@@ -249,7 +249,7 @@ def ends_in_one_line(answer: bytes) -> bool:
 def run(
     arguments: Sequence[str | Path],
     workload: bytes = b"",
-    timeout: float = 30.0,
+    timeout: float = 120.0,
     environment: dict[str, str] | None = None,
     cwd: Path | None = None,
 ) -> "subprocess.CompletedProcess[bytes]":
@@ -268,7 +268,7 @@ def run(
 def printed(
     arguments: Sequence[str | Path],
     workload: bytes = b"",
-    timeout: float = 30.0,
+    timeout: float = 120.0,
     environment: dict[str, str] | None = None,
 ) -> bytes:
     """Run a program that must succeed and return what it printed."""

@@ -68,7 +68,7 @@ class Connection:
     """A connection to the server, as client, as worker, or both."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection((HOST, port), timeout=30)
+        self.socket = socket.create_connection((HOST, port), timeout=120)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 

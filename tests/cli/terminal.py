@@ -16,11 +16,11 @@ class Terminal:
         shell = f"trap : INT; {' '.join(words)}; echo ended with $?; stty -a; exec cat"
         environment = clean_environment() | environment | {"TERM": "screen"}
         start = [*self.tmux, "new-session", "-d", "-x", "100", "-y", "24", shell]
-        subprocess.run(start, env=environment, check=True, timeout=30)
+        subprocess.run(start, env=environment, check=True, timeout=120)
 
     def __call__(self, *arguments: str) -> str:
         """Run a command of tmux."""
-        done = subprocess.run([*self.tmux, *arguments], capture_output=True, check=True, timeout=30)
+        done = subprocess.run([*self.tmux, *arguments], capture_output=True, check=True, timeout=120)
         return done.stdout.decode()
 
     @property
@@ -42,4 +42,4 @@ class Terminal:
 
     def end(self) -> None:
         """End the terminal and what runs in it."""
-        subprocess.run([*self.tmux, "kill-server"], capture_output=True, timeout=30)
+        subprocess.run([*self.tmux, "kill-server"], capture_output=True, timeout=120)

@@ -58,7 +58,7 @@ def test_without_a_server(tmp_path: Path) -> None:
 def test_a_full_disk(gearstore: Cli, tmp_path: Path, function: str) -> None:
     gearstore("submit", function, "w" * 1000, "--count", "1000")
     done = subprocess.run(
-        [*COMMAND, "backup", "backup.db"], cwd=tmp_path, capture_output=True, text=True, timeout=30,
+        [*COMMAND, "backup", "backup.db"], cwd=tmp_path, capture_output=True, text=True, timeout=120,
         env=clean_environment() | gearstore.environment,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
     )  # fmt: skip

@@ -161,7 +161,7 @@ def test_the_past_ends_through_a_pipe_as_well(gearstore: Cli, function: str, wor
         [*COMMAND, "tail", "--function", function],
         env=clean_environment() | gearstore.environment,
         capture_output=True,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == 0
     assert handle.encode() in done.stdout

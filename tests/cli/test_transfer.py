@@ -280,7 +280,7 @@ def test_a_reader_that_has_enough(gearstore: Cli, function: str) -> None:
     gearstore("submit", function, "w" * 1000, "--count", "500")
     command = f"{shlex.join(COMMAND)} export --function {function} | head -n 1"
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], capture_output=True, timeout=30,
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, timeout=120,
         env=clean_environment() | gearstore.environment,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (141, b"")

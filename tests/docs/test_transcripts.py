@@ -60,9 +60,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         "/var/backups": f"{tmp_path}/backups", f"{HOST}:4730": f"{HOST}:{port}",
     }  # fmt: skip
     systemctl = str(tmp_path / "bin/systemctl")
-    subprocess.run([systemctl, "start"], env=environment, check=True, timeout=60)
+    subprocess.run([systemctl, "start"], env=environment, check=True, timeout=300)
     yield Stage(tmp_path, environment, names)
-    subprocess.run([systemctl, "stop"], env=environment, check=True, timeout=60)
+    subprocess.run([systemctl, "stop"], env=environment, check=True, timeout=300)
 
 
 @pytest.mark.slow

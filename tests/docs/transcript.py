@@ -119,7 +119,7 @@ class Stage:
         for number, step in enumerate(story.steps):
             lines[number] = self.write(step) if isinstance(step, File) else self.here(step.text)
             (notes / f"{number:03}.sh").write_text(lines[number])
-        subprocess.run(["bash", "-c", SCRIPT, "bash", work, notes], env=self.environment, check=True, timeout=120)
+        subprocess.run(["bash", "-c", SCRIPT, "bash", work, notes], env=self.environment, check=True, timeout=600)
         return [fault for number in range(len(story.steps)) for fault in self.faults(story.steps, number, notes)]
 
     def write(self, file: File) -> str:

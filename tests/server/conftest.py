@@ -14,7 +14,7 @@ from tests.server.disk import Disk
 from tests.server.process import Server, StartServer
 from tests.server.wire import Connect, Wire
 
-DEADLINE = 120  # seconds after which a test is taken to hang, on a busy machine as well
+DEADLINE = 300  # seconds after which a test is taken to hang, on a busy machine as well
 
 
 @pytest.fixture(autouse=True)

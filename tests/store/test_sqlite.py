@@ -334,7 +334,7 @@ async def test_the_lock_of_a_killed_server_does_not_remain(path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         asyncio.run(main())
     """
-    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=30, check=False)
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=120, check=False)
     assert ended.returncode == -9
     store = await opening(path)
     assert store.warning == ""
@@ -521,7 +521,7 @@ async def test_a_crash_while_the_file_is_made(path: Path, tmp_path: Path, steps:
         from gearstore.store.sqlite import SqliteStore
         asyncio.run(SqliteStore({str(path)!r}).open(b"H:test:", 5, 1000))
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=30, check=False)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=120, check=False)
     if path.exists() and not path.stat().st_size and not Path(f"{path}-wal").exists():
         path.unlink()  # nothing had been written yet: the operator is asked to remove it
     store = await opening(path)
