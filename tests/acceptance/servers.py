@@ -138,7 +138,7 @@ class Running:
         """End the process, if it still runs, and all that it started, by SIGKILL."""
         if self.alive:
             os.killpg(self.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class Server:
@@ -228,7 +228,7 @@ class Server:
     def kill9(self) -> None:
         """End the server as a crash does."""
         os.kill(self.pid, signal.SIGKILL)
-        self.process.process.wait(10)
+        self.process.process.wait(60)
 
     def terminate(self) -> int:
         """Send SIGTERM and return the exit code."""
