@@ -138,7 +138,7 @@ class Running:
         """End the process, if it still runs, and all that it started, by SIGKILL."""
         if self.alive:
             os.killpg(self.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class Server:
@@ -196,7 +196,7 @@ class Server:
     def text_bytes(self, request: bytes) -> bytes:
         """Send text lines as they are and return the answer up to its end: a line of `.`, OK or ERR."""
         answer = b""
-        with socket.create_connection((HOST, self.port), timeout=10) as connection:
+        with socket.create_connection((HOST, self.port), timeout=60) as connection:
             connection.sendall(request)
             while not (answer.endswith(b"\n.\n") or answer == b".\n" or ends_in_one_line(answer)):
                 received = connection.recv(65536)
@@ -228,7 +228,7 @@ class Server:
     def kill9(self) -> None:
         """End the server as a crash does."""
         os.kill(self.pid, signal.SIGKILL)
-        self.process.process.wait(10)
+        self.process.process.wait(60)
 
     def terminate(self) -> int:
         """Send SIGTERM and return the exit code."""

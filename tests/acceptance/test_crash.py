@@ -197,6 +197,6 @@ def test_sigterm_waits_for_the_running_job(start_server: StartServer) -> None:
         worker.expect(PacketType.JOB_ASSIGN, handle, b"f", b"workload")
         os.kill(server.pid, signal.SIGTERM)
         worker.send(PacketType.WORK_COMPLETE, handle, b"")
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
     server.restart()
     assert status_of(server, handle) == [b"0", b"0", b"0", b"0"]

@@ -89,11 +89,11 @@ class Cli:
                 if typed and when.encode() in shown:
                     os.write(master, (typed if isinstance(typed, str) else typed()).encode())
                     typed, interrupted = "", typed == INTERRUPT
-            return Result(process.wait(30), shown.replace(b"\r\n", b"\n"), b"")
+            return Result(process.wait(60), shown.replace(b"\r\n", b"\n"), b"")
         finally:
             os.close(master)
             process.kill()
-            process.wait(10)
+            process.wait(60)
 
 
 def run_here(arguments: Sequence[str], given: bytes = b"", environment: dict[str, str] | None = None) -> Result:

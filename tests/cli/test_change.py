@@ -319,7 +319,7 @@ def test_a_reader_that_closes_the_pipe_early(gearstore: Cli, function: str, work
     else:
         process.stdout.readline()
         process.stdout.close()
-    code = process.wait(30)
+    code = process.wait(60)
     assert process.stderr.read() == b"" and code in (141, 0)
     process.stderr.close()
     rest = gearstore("retry", "--function", function, "--state", "failed")

@@ -119,7 +119,7 @@ def test_a_reader_that_has_enough_is_no_error(gearstore: Cli, function: str) -> 
     writer.stdout.close()
     with writer.stderr:
         assert writer.stderr.read() == b""
-    assert writer.wait(30) == 141
+    assert writer.wait(60) == 141
 
 
 def test_a_full_disk_is_one_line(gearstore: Cli) -> None:

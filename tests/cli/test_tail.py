@@ -102,7 +102,7 @@ def test_a_reader_that_goes_ends_it_though_nothing_happens(gearstore: Cli, funct
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline()
         process.stdout.close()
-        assert process.wait(15) == 141
+        assert process.wait(60) == 141
         assert process.stderr.read() == b""
 
 

@@ -244,7 +244,7 @@ def test_killed_in_the_middle_and_run_again(other: Cli, tmp_path: Path) -> None:
     running = other.spawn("import", str(path))
     eventually(lambda: other("jobs", "--limit", "1").code == 0, what="the first jobs that are stored")
     running.process.kill()
-    running.process.wait(10)
+    running.process.wait(60)
     other.server.kill9()
     other.server.restart()
     result = other("import", str(path), "--json")
@@ -260,7 +260,7 @@ def test_two_at_a_time(other: Cli, tmp_path: Path) -> None:
     path = tmp_path / "jobs.jsonl"
     path.write_text("".join(json.dumps({"handle": f"H:x:{n}", "function": "f"}) + "\n" for n in range(5_000)))
     both = [other.spawn("import", str(path), "--json") for _ in range(2)]
-    assert [each.wait(30) for each in both] == [0, 0]
+    assert [each.wait(60) for each in both] == [0, 0]
     counts = [json.loads(each.output) for each in both]
     assert sum(count["imported"] for count in counts) == 5_000
     assert sum(count["known"] for count in counts) == 5_000

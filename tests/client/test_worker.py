@@ -168,7 +168,7 @@ async def test_jobs_run_at_the_same_time(server: Server, client: Client, f: str)
 
     @worker.function(f"{f}_thread")
     def meet_in_threads(job: ThreadJob) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
 
     async with working(worker):
         for kind in ("async", "thread"):
@@ -366,7 +366,7 @@ async def test_stop_lets_a_thread_finish(server: Server, client: Client, f: str)
     @worker.function(f)
     def wait(job: ThreadJob) -> bytes:
         loop.call_soon_threadsafe(running.set)
-        go.wait(10)
+        go.wait(60)
         return b"finished"
 
     task = asyncio.create_task(worker.run())

@@ -15,7 +15,7 @@ from typing import Any
 from gearstore.protocol.packets import ECHO_REQ, ECHO_RES, JOB_CREATED, PacketType
 
 HEADER = Struct(">4sII")
-TIMEOUT = 10.0  # seconds until an answer is missing
+TIMEOUT = 60.0  # seconds until an answer is missing, on a busy machine as well
 
 # Pieces of a response, where it is not one.
 PIECES = {
