@@ -13,6 +13,7 @@ from . import output
 from .client import Connection, text_of
 from .errors import Unreachable, UsageError
 from .options import JSON, SERVER, option
+from .serve import check_certificates
 
 FILE = option(None, "--config", "--config-file", metavar="FILE", help="Configuration file (TOML).")
 
@@ -79,7 +80,10 @@ def check(file: Optional[str] = FILE) -> None:
 
     Example: gearstore config check --config /etc/gearstore/gearstore.toml
     """
-    load(file)
+    try:
+        check_certificates(load(file))
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
     output.write("ok\n")
 
 

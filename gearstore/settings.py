@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from gearstore.access import KEYS as GRANT_KEYS
+from gearstore.access import TABLE as CERTIFICATES
 from gearstore.config import Config
 from gearstore.options import OPTIONS
 from gearstore.policies import KEYS, TABLE, Policy, PolicyKey, write_value
@@ -91,6 +93,13 @@ POLICIES = f"""
 
 #[{TABLE}."GLOB"]
 """
+GRANTS = f"""
+# Certificates: any number of tables, each about those who show a certificate with a name that the glob matches (where
+# TLS is spoken, and tls_ca asks for one). Without a role it is monitor. With no table at all, every certificate of the
+# CA may do what the role of the address allows.
+
+#[{CERTIFICATES}."GLOB"]
+"""
 
 
 def sample() -> str:
@@ -107,6 +116,9 @@ def sample() -> str:
     for key in KEYS:
         default = f" (default: {key.option}, for all functions)" if key.option else ""
         text += explained(key.name, write_value(key, SAMPLE), key.help + default)
+    text += GRANTS
+    for grant in GRANT_KEYS:
+        text += explained(grant.name, ["*"] if grant.repeated else "user", grant.help)
     return text
 
 

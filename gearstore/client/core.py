@@ -183,12 +183,19 @@ def checked_line(line: bytes, server: str) -> bytes | None:
     _, code, text = (to_text(line).strip() + " ").split(" ", 2)
     if code == "UNKNOWN_COMMAND":
         raise NotGearstore(f"the server at {server} is not gearstore: it does not know this command", code)
+    if code == "TLS_REQUIRED":
+        raise wants_tls(server)
     raise Refused(text.strip() or code, code)
 
 
 def not_gearman(server: str) -> Unreachable:
     """Return the exception for a server of something else."""
     return Unreachable(f"{server} does not speak Gearman")
+
+
+def wants_tls(server: str) -> Unreachable:
+    """Return the exception for a server that speaks TLS and was spoken to in plain text."""
+    return Unreachable(f"the server at {server} speaks TLS: write tls:{server}")
 
 
 # Which answer belongs to what

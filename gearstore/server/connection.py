@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
+from gearstore.access import ROLES
 from gearstore.errors import QueueError
-from gearstore.protocol.packets import HEADER, JOB_CREATED, RES, error
-from gearstore.protocol.parser import Packet, PacketParser
+from gearstore.protocol.packets import HEADER, JOB_CREATED, RES, TLS_ALERT, error
+from gearstore.protocol.parser import SPEAKS_TLS, Packet, PacketParser
 from gearstore.queue.job import Job
 from gearstore.queue.peer import Peer
 from gearstore.store.journal import Batch
@@ -31,6 +32,8 @@ WRITE_HIGH, WRITE_LOW = 256 << 10, 64 << 10  # bytes unsent: stop and start read
 
 # Why a connection is not read from.
 TURN, WRITE, JOURNAL, BUSY, ANSWERS, ENDING = 1, 2, 4, 8, 16, 32
+
+NO_RIGHTS = ROLES["monitor"].rights
 
 _CREATED = tuple(HEADER.pack(RES, JOB_CREATED, size) for size in range(65))  # by the length of the handle
 _NOT_STORED = error(b"QUEUE_ERROR", b"The job could not be stored")
@@ -50,10 +53,11 @@ class Connection(asyncio.Protocol):
     """The IO of one peer; client and worker at once if it likes."""
 
     # One of these for each idle worker: no __dict__.
-    __slots__ = ("address", "connected_at", "dirty", "drained", "engine", "fd", "handlers", "held_by", "hub", "local",
-                 "out", "parser", "paused", "peer", "readable", "stash", "transport", "waiting")  # fmt: skip
+    __slots__ = ("address", "connected_at", "denied", "dirty", "drained", "engine", "fd", "handlers", "held_by", "hub",
+                 "names", "near", "out", "parser", "paused", "peer", "readable", "rights", "role", "stash", "transport",
+                 "waiting")  # fmt: skip
 
-    def __init__(self, hub: Hub, handlers: tuple[Handler, ...]) -> None:
+    def __init__(self, hub: Hub, handlers: tuple[Handler, ...], role: str = "") -> None:
         # Shared
         self.hub = hub
         self.engine = hub.engine
@@ -63,7 +67,11 @@ class Connection(asyncio.Protocol):
         self.fd = -1
         self.address = b"-"
         self.connected_at = 0  # milliseconds since 1970
-        self.local = False  # its peer may use verbs that change things
+        self.role = role  # that its listener gives, empty for one that depends on where the peer is
+        self.near = False  # its peer is on this machine
+        self.names: tuple[str, ...] | None = None  # in the peer's certificate; none: it showed none; None: no TLS
+        self.rights = NO_RIGHTS
+        self.denied: dict[bytes, int] | None = None  # functions that it may not work on, though it asked; timeouts
         self.peer = Peer(self, hub.config.exceptions)
         # Reading
         self.parser = PacketParser(hub.config.max_packet)
@@ -205,7 +213,11 @@ class Connection(asyncio.Protocol):
         assert lost is not None
         if lost.code is not None:
             self.reply(error(lost.code, str(lost).encode()))
-        logger.info("closing the connection of %s: %s", self.address.decode(), lost)
+        if str(lost) == SPEAKS_TLS:
+            self.reply(TLS_ALERT)
+            self.hub.seldom.warn(SPEAKS_TLS, "closed the connection of %s: %s", self.address.decode(), lost)
+        else:
+            logger.info("closing the connection of %s: %s", self.address.decode(), lost)
         self.pause(ENDING)
         self.mark()
 

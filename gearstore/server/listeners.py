@@ -8,12 +8,15 @@ import os
 import socket
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gearstore.address import Address
+from gearstore.address import TLS, UNIX, Address, parse_address
 from gearstore.config import Config
 from gearstore.errors import ConfigError
+
+Factory = Callable[[], asyncio.Protocol]
 
 FIRST_PASSED = 3  # sd_listen_fds(3): the sockets that systemd passes are the descriptors from this one on
 
@@ -35,21 +38,24 @@ class Listener:
             self.path = ""
 
 
-async def listen(config: Config, factory: Callable[[], asyncio.Protocol]) -> list[Listener]:
+async def listen(config: Config, factory_for: Callable[[Address], Factory]) -> list[Listener]:
     """Listen on what systemd passes and on every configured address that is not among it.
 
     Raises ConfigError that says which one is not to be had, and why.
     """
     passed = {_name(sock): sock for sock in passed_sockets(os.environ)}
+    configured = {address.place: address for address in config.listen}
     listeners: list[Listener] = []
     try:
         for name, sock in passed.items():
-            listeners.append(Listener(f"{name} (from systemd)", await _serve(sock, config.backlog, factory)))
+            address = configured.get(name) or replace(parse_address(name), tls=config.tls and not name.startswith(UNIX))
+            server = await _serve(sock, config.backlog, factory_for(address))
+            listeners.append(Listener(f"{_spoken(address, name)} (from systemd)", server))
         for address in config.listen:
-            if str(address) in passed:
+            if address.place in passed:
                 continue
             try:
-                listeners.append(await _listen(address, config.backlog, factory))
+                listeners.append(await _listen(address, config.backlog, factory_for(address)))
             except OSError as error:
                 if not (address.optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)):
                     raise ConfigError(f"cannot listen on {address}: {_reason(address, error)}") from None
@@ -87,7 +93,7 @@ def _adopt(fd: int) -> socket.socket:
     return sock
 
 
-async def _serve(sock: socket.socket, backlog: int, factory: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+async def _serve(sock: socket.socket, backlog: int, factory: Factory) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     if sock.family != socket.AF_UNIX:
         return await loop.create_server(factory, sock=sock, backlog=backlog)
@@ -98,14 +104,15 @@ async def _serve(sock: socket.socket, backlog: int, factory: Callable[[], asynci
         return await loop.create_unix_server(factory, sock=sock, backlog=backlog)
 
 
-async def _listen(address: Address, backlog: int, factory: Callable[[], asyncio.Protocol]) -> Listener:
+async def _listen(address: Address, backlog: int, factory: Factory) -> Listener:
     loop = asyncio.get_running_loop()
     if not address.path:
         server = await loop.create_server(factory, address.host or None, address.port, backlog=backlog)
-        return Listener(", ".join(_shown(sock.getsockname()) for sock in server.sockets), server)
+        names = [_spoken(address, _shown(sock.getsockname())) for sock in server.sockets]
+        return Listener(", ".join(names), server)
     _clear_stale(address.path)
     server = await loop.create_unix_server(factory, address.path, backlog=backlog)
-    return Listener(str(address), server, address.path)
+    return Listener(_spoken(address, str(address)), server, address.path)
 
 
 def _clear_stale(path: str) -> None:
@@ -147,6 +154,11 @@ def _owner(port: int) -> str | None:
                     name = (process / "comm").read_text().strip()
                     return f"{name} (process {process.name})"
     return None
+
+
+def _spoken(address: Address, name: str) -> str:
+    """Return the name of a place with what is spoken and given there."""
+    return f"{TLS if address.tls else ''}{name}{f', role {address.role}' if address.role else ''}"
 
 
 def _name(sock: socket.socket) -> str:

@@ -355,7 +355,7 @@ async def test_tls(server: Server, tmp_path: Path, f: str) -> None:
         async with Client(place, tls=outside) as client, working(worker, max_jobs=1):
             assert await client.run(f, EVERY_BYTE) == EVERY_BYTE[::-1]
         async with Client(place, tls=ssl.create_default_context()) as client:
-            with pytest.raises(Unreachable, match="certificate verify failed"):
+            with pytest.raises(Unreachable, match="the certificate is of a CA that is not known here"):
                 await client.echo()
 
 

@@ -58,6 +58,8 @@ async def workers(conn: Connection, request: Object) -> None:
                 "connected_at": other.connected_at,
                 "functions": [text(function.name) for function in peer.order],
                 "timeouts": {text(function.name): limit for function, limit in peer.abilities.items() if limit},
+                "denied": [text(name) for name in other.denied or ()],
+                "certificate": list(other.names) if other.names else None,
                 "asleep": peer.asleep,
                 "jobs": [
                     {"handle": text(job.handle), "function": text(job.function.name), "started_at": job.started_at}
