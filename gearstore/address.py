@@ -45,9 +45,10 @@ class Address:
 def is_loopback(host: str) -> bool:
     """Whether this is a number of the machine itself; a name is not."""
     try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:

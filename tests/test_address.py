@@ -45,7 +45,8 @@ def test_what_is_not(text: str) -> None:
 @pytest.mark.parametrize(
     "text, near",
     [("unix:/s", True), ("localhost", True), ("[::1]:1", True), ("tls:127.0.0.2", True)]
-    + [("*", False), ("10.0.0.1", False), ("tls:example.org:1", False), ("127.example.org", False), ("[::]", False)],
+    + [("*", False), ("10.0.0.1", False), ("tls:example.org:1", False), ("127.example.org", False), ("[::]", False)]
+    + [("[::ffff:127.0.0.1]", True), ("[::ffff:10.0.0.1]", False)],
 )
 def test_which_are_near(text: str, near: bool) -> None:
     assert parse_address(text).near == near

@@ -16,7 +16,7 @@ from gearstore.address import Address
 from gearstore.client import core
 from gearstore.client.errors import Unreachable
 from gearstore.errors import ProtocolError
-from gearstore.protocol.packets import TEXT, TLS_ALERT
+from gearstore.protocol.packets import ERROR, TEXT, TLS_ALERT
 from gearstore.protocol.responses import Packet, ResponseParser
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class Connection:
                 self._parser.feed(self._read())
         except ProtocolError:
             raise core.not_gearman(self.server) from None
+        if packet[0] == ERROR and packet[1][0] == core.TLS_REQUIRED:
+            raise core.wants_tls(self.server)
         return packet
 
     def _read(self) -> bytes:

@@ -9,11 +9,11 @@ import ssl
 from types import TracebackType
 
 from gearstore.address import Address
-from gearstore.client.core import not_gearman, wants_tls
+from gearstore.client.core import TLS_REQUIRED, not_gearman, wants_tls
 from gearstore.client.errors import Unreachable
 from gearstore.client.sockets import CHUNK, keep_alive, reason_of
 from gearstore.errors import ProtocolError
-from gearstore.protocol.packets import TLS_ALERT
+from gearstore.protocol.packets import ERROR, TLS_ALERT
 from gearstore.protocol.responses import Packet, ResponseParser
 
 CLOSING = 2.0  # seconds that a peer gets to take the last bytes
@@ -102,6 +102,8 @@ class Stream:
             except ProtocolError:
                 raise not_gearman(self.server) from None
             if packet is not None:
+                if packet[0] == ERROR and packet[1][0] == TLS_REQUIRED:
+                    raise wants_tls(self.server)
                 return packet
             self._parser.feed(await self._read())
 

@@ -9,6 +9,8 @@ for puts libgearman's workers out of step and ends Perl's. It is logged, and tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gearstore.access import ROLES, Rights
 from gearstore.errors import QueueError
 from gearstore.protocol import packets as p
@@ -24,12 +26,24 @@ def admit(conn: Connection) -> bool:
     """Give a connection its rights; one that has none is closed, and False returned."""
     rights = rights_of(conn)
     if rights is None:
-        reason = f"its certificate ({', '.join(conn.names)}) grants nothing" if conn.names else "it has no certificate"
+        reason = f"its certificate ({shown(conn.names)}) grants nothing" if conn.names else "it has no certificate"
         conn.hub.turn_away(conn, reason)
         return False
     conn.rights = rights
     conn.handlers = LIMITED if rights.limited else HANDLERS
     return True
+
+
+def identify(conn: Connection, names: Sequence[str]) -> None:
+    """Note the names in the certificate of a connection; its jobs are said to be of the first."""
+    conn.names = tuple(names)
+    if names:
+        conn.peer.address = shown(names).encode() + b"@" + conn.address
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return the first name as people may see it: a CA that is not ours may have signed anything."""
+    return "".join(letter if letter.isprintable() else "?" for letter in names[0])
 
 
 def rights_of(conn: Connection) -> Rights | None:
@@ -65,9 +79,9 @@ def deny(conn: Connection, name: bytes, timeout: int) -> None:
         conn.denied = {}
     if len(conn.denied) < MOST_DENIED:
         conn.denied[name] = timeout
-    shown = name.decode("utf-8", "backslashreplace")
-    who = f"{conn.address.decode()}{f' ({conn.names[0]})' if conn.names else ''}"
-    conn.hub.seldom.warn(f"{who} {shown}", "%s asks to work on %r, which it may not: it gets no jobs of it", who, shown)
+    who, function = conn.peer.address.decode(), name.decode("utf-8", "backslashreplace")
+    kind = f"{who} {function}"
+    conn.hub.seldom.warn(kind, "%s asks to work on %r, which it may not: it gets no jobs of it", who, function)
 
 
 def submitting(handler: Handler) -> Handler:

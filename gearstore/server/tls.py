@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from gearstore.protocol.packets import TLS_HELLO, error
-from gearstore.server.access import admit
+from gearstore.server.access import admit, identify
 from gearstore.tls import explain, names_of
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         self._send()
         self._stop_waiting()
         self._ready = True
-        self._connection.names = tuple(names_of(self._tls.getpeercert()))
+        identify(self._connection, names_of(self._tls.getpeercert()))
         return admit(self._connection)
 
     def _read(self) -> None:

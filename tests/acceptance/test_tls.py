@@ -115,7 +115,7 @@ def test_client_and_worker(secure: Secure, spawn: Spawn, peer: list[str], functi
 def test_a_worker_that_may_not_stays_alive(secure: Secure, spawn: Spawn, peer: list[str], function: str) -> None:
     """It sleeps, and neither dies nor spins."""
     worker = spawn(*peer, "worker", str(secure.port), str(secure.files), "web-1", f"{function}_f")
-    sentence = f"(web-1) asks to work on '{function}_f', which it may not"
+    sentence = f"web-1@{HOST} asks to work on '{function}_f', which it may not"
     eventually(lambda: secure.count(sentence), what=lambda: secure.server.log)
 
     def asleep() -> bool:

@@ -94,14 +94,15 @@ class Grants:
         self.write("")
         self.server = Server(directory, f"--config={self.file}", listen=[f"{HOST}:0", f"tls:{HOST}:0"])
 
-    def write(self, tables: str, cert: str = "server.pem") -> None:
+    def write(self, tables: str, cert: str = "server.pem", ca: str = "ca.pem") -> None:
         """Write the configuration."""
         where = self.authority.directory
-        self.file.write_text(f'tls_cert = "{where}/{cert}"\ntls_ca = "{where}/ca.pem"\n{tables}')
+        asked = f'tls_ca = "{where}/{ca}"\n' if ca else ""
+        self.file.write_text(f'tls_cert = "{where}/{cert}"\n{asked}{tables}')
 
-    def reload(self, tables: str, cert: str = "server.pem") -> None:
+    def reload(self, tables: str, cert: str = "server.pem", ca: str = "ca.pem") -> None:
         """Write the configuration and have it read."""
-        self.write(tables, cert)
+        self.write(tables, cert, ca)
         sentence, log = "the configuration is reloaded", self.server.log
         self.server.signal(signal.SIGHUP)
         eventually(lambda: self.server.log.count(sentence) > log.count(sentence), "a reload")
@@ -339,9 +340,10 @@ def test_certificates_grant_functions(grants: Grants) -> None:
     worker.expect(JOB_ASSIGN, handle, b"mail_out", b"w")
     worker.send(WORK_COMPLETE, handle, b"")
     assert worker.ask(GRAB_JOB) == (NO_JOB, b"")
-    assert "HOST (worker-1) asks to work on 'resize'".replace("HOST", HOST) in grants.server.log
+    assert f"worker-1@{HOST} asks to work on 'resize'" in grants.server.log
     assert "only look at counts" in web.refused("jobs")
-    assert [row["state"] for row in ops.manage("jobs", order="oldest")] == ["done", "queued"]
+    jobs = ops.manage("jobs", order="oldest")
+    assert [(row["state"], row["client"]) for row in jobs] == [("done", f"web-1@{HOST}"), ("queued", f"web-1@{HOST}")]
     assert ops.text(b"create function x") == b"OK\r\n"
 
 
@@ -423,6 +425,28 @@ def test_a_new_certificate_is_for_new_connections(grants: Grants, authority: Aut
     assert ((("commonName", "renewed"),),) == (wire.socket.getpeercert() or {})["subject"]
     assert ((("commonName", "server"),),) == (before.socket.getpeercert() or {})["subject"]
     before.expect_nothing()
+
+
+def test_certificates_that_are_asked_for_from_now_on(grants: Grants, authority: Authority) -> None:
+    grants.reload("", ca="")
+    stranger, known = secure(grants.server, trusting(authority)), grants.connect("web-1")
+    stranger.expect_nothing()
+    known.expect_nothing()
+    grants.reload(TABLES)
+    stranger.expect_closed()
+    known.expect_closed()  # it was not asked for its certificate
+    assert f"closed the connection of {HOST}: it has no certificate" in grants.server.log
+
+
+def test_a_socket_that_systemd_passes(start_server: StartServer, authority: Authority) -> None:
+    with socket.create_server((HOST, 0)) as sock:
+        place = f"{HOST}:{sock.getsockname()[1]}"
+        options = (f"--tls-cert={authority.directory}/server.pem",)
+        server = start_server(*options, listen=[f"tls:{place},role=client"], passed=[sock])
+    assert f"listening on tls:{place}, role client (from systemd)" in server.log
+    wire = server.connect((HOST, int(place.partition(":")[2])), trusting(authority))
+    wire.submit(SUBMIT_JOB_BG, b"f", b"", b"")
+    assert "for administrators" in wire.refused("pause")
 
 
 def test_a_reload_of_bad_files_changes_nothing(grants: Grants, authority: Authority) -> None:
