@@ -91,8 +91,9 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
             values[option.name] = option.default(environ) if callable(option.default) else option.default
     values["listen"] = listen_addresses(values["listen"], values["port"], listen_given, values["tls"])
     values["db"] = Path(values["db"])
-    for name in ("pid_file", "tls_cert", "tls_key", "tls_ca"):
-        values[name] = Path(values[name]) if values[name] else None
+    values["pid_file"] = Path(values["pid_file"]) if values["pid_file"] else None
+    for name in ("tls_cert", "tls_key", "tls_ca"):  # `gearstore doctor` looks at them from elsewhere
+        values[name] = Path(values[name]).absolute() if values[name] else None
     grants = read_grants(file, table.get(CERTIFICATES, {}))
     check_tls(values, grants)
     if values["memory"]:

@@ -135,7 +135,7 @@ def test_grants_and_files_are_reloaded(write: WriteFile) -> None:
     config, _ = load_config({}, {}, write('tls_ca = "ca"\n[certificates."w"]\n'))
     write('tls_ca = "other"\n[certificates."v"]\n')
     new, warnings = reload_config(config, {})
-    assert (new.tls_ca, warnings) == (Path("other"), [])
+    assert (new.tls_ca, warnings) == (Path("other").absolute(), [])
     assert new.grants.of(("w",)) is None and new.grants.of(("v",)) is not None
 
 

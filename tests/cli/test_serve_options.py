@@ -92,7 +92,7 @@ def test_gearmands_options_for_tls_mean_the_same(run: Run, tmp_path: Path) -> No
     assert (result.returncode, result.stdout, result.stderr) == (0, "ok\n", "")
     result = run("--check-config", "--ssl", *files, "--ssl-ca-file", "authority/none.pem")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("gearstore: tls_ca: authority/none.pem: No such file or directory")
+    assert result.stderr.startswith(f"gearstore: tls_ca: {tmp_path}/authority/none.pem: No such file or directory")
     result = run("--check-config", "--ssl")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("gearstore: listen: tls:127.0.0.1:4730 needs a certificate")
