@@ -147,11 +147,8 @@ def listen_addresses(texts: Sequence[str], port: int, given: bool, tls: bool) ->
     for text in texts:
         address = parse_listen(text, port)
         address = replace(address, tls=address.tls or (tls and not address.path))
-        # Port 0 is another port each time.
-        if (
-            addresses.setdefault(address.place if address.port or address.path else write_listen(address), address)
-            != address
-        ):
+        place = address.place if address.port or address.path else write_listen(address)  # (port 0 is a new one)
+        if addresses.setdefault(place, address) != address:
             raise ConfigError(f"listen: {address.place} is named twice, with different roles or with and without TLS")
     if not addresses:
         raise ConfigError("listen: the list is empty; name at least one address, or leave it out for loopback")

@@ -15,7 +15,7 @@ from gearstore.access import ROLES, Rights
 from gearstore.errors import QueueError
 from gearstore.protocol import packets as p
 from gearstore.server.commands import COMMANDS, HANDLERS, cant_do, milliseconds, reset_abilities
-from gearstore.server.connection import Connection, Handler
+from gearstore.server.connection import NO_RIGHTS, Connection, Handler
 
 MOST_DENIED = 1000  # functions of a connection that are remembered
 
@@ -59,8 +59,8 @@ def rights_of(conn: Connection) -> Rights | None:
 
 def readmit(conn: Connection) -> None:
     """Give a connection its rights anew: functions that it may not work on any more are taken away, with the jobs that
-    it runs of them; those that it asked for in vain, and now may, it gets."""
-    if not admit(conn):
+    it runs of them; those that it asked for in vain, and now may, it gets. One that shakes hands still has time."""
+    if conn.rights is NO_RIGHTS or not admit(conn):
         return
     engine, peer = conn.engine, conn.peer
     for function, timeout in list(peer.abilities.items()):

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from gearstore.access import ROLES
+from gearstore.access import NONE, Rights
 from gearstore.errors import QueueError
 from gearstore.protocol.packets import HEADER, JOB_CREATED, RES, TLS_ALERT, error
 from gearstore.protocol.parser import SPEAKS_TLS, Packet, PacketParser
@@ -33,7 +33,7 @@ WRITE_HIGH, WRITE_LOW = 256 << 10, 64 << 10  # bytes unsent: stop and start read
 # Why a connection is not read from.
 TURN, WRITE, JOURNAL, BUSY, ANSWERS, ENDING = 1, 2, 4, 8, 16, 32
 
-NO_RIGHTS = ROLES["monitor"].rights
+NO_RIGHTS = Rights(NONE, NONE)  # of a connection that is not let in yet
 
 _CREATED = tuple(HEADER.pack(RES, JOB_CREATED, size) for size in range(65))  # by the length of the handle
 _NOT_STORED = error(b"QUEUE_ERROR", b"The job could not be stored")

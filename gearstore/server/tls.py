@@ -61,14 +61,14 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what it says in clear, once there is a handshake."""
+        if self._closed:
+            return
         if not self._greeted:
             if data[0] != TLS_HELLO:
                 self._real.write(BINARY_ANSWER if data[0] == 0 else TEXT_ANSWER)
                 self._refuse(SPEAKS_PLAIN, SPEAKS_PLAIN)
                 return
             self._greeted = True
-        if self._closed:
-            return
         self._incoming.write(data)
         if self._ready or self._shake_hands():
             self._read()
@@ -135,7 +135,10 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         self._hub.seldom.warn(f"tls: {kind}", "closed the connection of %s: %s", address, reason)
         self._stop_waiting()
         self._closed = True
-        self._real.close()
+        if self._ready:
+            self._real.abort()  # what is left of its answers could wait for ever
+        else:
+            self._real.close()
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:

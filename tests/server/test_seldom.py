@@ -29,8 +29,13 @@ def test_one_line_of_a_kind_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == ["0 of a", "100% of b", f"5 of a (4 {more})", f"7 of a (1 {more})"]
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    seldom = Seldom(Clock())
-    for number in range(3 * MOST_KINDS):
+def test_kinds_without_end_fill_neither_memory_nor_log(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    seldom = Seldom(clock)
+    for number in range(10 * MOST_KINDS):
         seldom.warn(str(number), "x")
-    assert len(seldom._last) <= MOST_KINDS
+    assert len(seldom._last) == len(caplog.messages) == MOST_KINDS + 1
+    clock.now += PAUSE
+    seldom.warn("another", "y")
+    assert caplog.messages[-1] == "y"
+    assert len(seldom._last) == 1

@@ -427,6 +427,23 @@ def test_a_new_certificate_is_for_new_connections(grants: Grants, authority: Aut
     before.expect_nothing()
 
 
+def test_a_handshake_goes_on(grants: Grants, authority: Authority) -> None:
+    context = trusting(authority, authority.directory / "web-1.pem")
+    with socket.create_connection((HOST, grants.server.find_port("tls:")), TIMEOUT) as wire:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        wire.sendall(outgoing.read())
+        incoming.write(wire.recv(65536))
+        grants.reload(TABLES + "\n")
+        tls.do_handshake()
+        tls.write(b"version\n")
+        wire.sendall(outgoing.read())
+        incoming.write(wire.recv(65536))
+        assert tls.read().startswith(b"OK ")
+
+
 def test_certificates_that_are_asked_for_from_now_on(grants: Grants, authority: Authority) -> None:
     grants.reload("", ca="")
     stranger, known = secure(grants.server, trusting(authority)), grants.connect("web-1")
