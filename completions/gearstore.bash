@@ -144,9 +144,9 @@ _gearstore_takes() {
         import:--table | import:--server | import:-s) takes=(any) ;;
         import:--rejects | import:--tls-ca | import:--tls-cert | import:--tls-key) takes=(file) ;;
         'config show:--function' | 'config show:-f') takes=(function) ;;
+        'config show:--certificate' | 'config show:--server' | 'config show:-s') takes=(any) ;;
         'config show:--config' | 'config show:--config-file' | 'config show:--tls-ca' | 'config show:--tls-cert' | \
             'config show:--tls-key') takes=(file) ;;
-        'config show:--server' | 'config show:-s') takes=(any) ;;
         'config check:--config' | 'config check:--config-file') takes=(file) ;;
         *) return 1 ;;
     esac
@@ -242,7 +242,8 @@ _gearstore() {
                 --db --server --tls-ca --tls-cert --tls-key --help ;;
             import) _gearstore_offer --table --dry-run --rejects --force --json --server --tls-ca --tls-cert --tls-key \
                 --help ;;
-            'config show') _gearstore_offer --function --config --json --server --tls-ca --tls-cert --tls-key --help ;;
+            'config show') _gearstore_offer --function --certificate --config --json --server --tls-ca --tls-cert \
+                --tls-key --help ;;
             'config check') _gearstore_offer --config --help ;;
             'config sample') _gearstore_offer --help ;;
         esac

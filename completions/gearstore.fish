@@ -404,6 +404,7 @@ complete -c gearstore -n '__gearstore_is import' -l tls-cert -r -F -d 'The certi
 complete -c gearstore -n '__gearstore_is import' -l tls-key -r -F -d 'Its key, if it isn\'t in the same file'
 
 complete -c gearstore -n '__gearstore_is config show' -l function -s f -r -a '(__gearstore_ask status)' -d 'Show the policy of a function'
+complete -c gearstore -n '__gearstore_is config show' -l certificate -r -d 'Show what those may do whose certificate has this name'
 complete -c gearstore -n '__gearstore_is config show' -l config -l config-file -r -F -d 'Configuration file (TOML)'
 complete -c gearstore -n '__gearstore_is config show' -l json -d 'Print JSON, one object a line'
 complete -c gearstore -n '__gearstore_is config show' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT, tls:HOST:PORT or unix:PATH'

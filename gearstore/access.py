@@ -72,6 +72,7 @@ ROLES = {
     "monitor": Role(Rights(NONE, NONE), "look at counts"),
 }
 ROLE = choice(*ROLES)
+NO_ROLE = "monitor"  # of a certificate to which no role is granted
 
 
 # Listeners
@@ -149,15 +150,19 @@ class Grants:
         return self._found[names]
 
     def _find(self, names: tuple[str, ...]) -> Rights | None:
-        matching = [grant for grant in self.grants if any(fnmatchcase(name, grant.glob) for name in names)]
+        matching = self.about(names)
         if not matching:
             return None
         values: dict[str, Any] = {}
         for grant in matching:
             values |= grant.values
-        role = ROLES[values.get("role", "monitor")].rights
+        role = ROLES[values.get("role", NO_ROLE)].rights
         submit, work = (Functions(values[key]) if key in values else getattr(role, key) for key in ("submit", "work"))
         return replace(role, submit=submit, work=work, read=role.manage or (role.read and submit.all and work.all))
+
+    def about(self, names: tuple[str, ...]) -> list[Grant]:
+        """Return the grants about a certificate with these names, in their order."""
+        return [grant for grant in self.grants if any(fnmatchcase(name, grant.glob) for name in names)]
 
 
 def read_grants(file: object, tables: Any) -> Grants:

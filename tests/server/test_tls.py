@@ -347,6 +347,17 @@ def test_certificates_grant_functions(grants: Grants) -> None:
     assert ops.text(b"create function x") == b"OK\r\n"
 
 
+def test_what_a_certificate_may_do_is_told(grants: Grants) -> None:
+    boss = grants.server.connect()
+    source = f'{grants.file} [certificates."web*"]'
+    assert boss.manage("config", certificate="web-7") == [
+        {"name": "role", "value": "monitor", "source": "default"},
+        {"name": "submit", "value": ["mail*", "resize"], "source": source},
+        {"name": "work", "value": [], "source": "role, default"},
+    ]
+    assert boss.refused("config", certificate="x") == "ERR not_found nothing is granted to x: it is turned away"
+
+
 def test_a_certificate_that_no_table_names_is_turned_away(grants: Grants) -> None:
     for _ in range(3):
         grants.connect("nobody").expect_closed()
