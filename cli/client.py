@@ -10,8 +10,10 @@ from gearstore.address import Address, parse_address
 from gearstore.client.core import Row, encode_request
 from gearstore.client.core import to_text as text_of
 from gearstore.client.sockets import Connection as PlainConnection
+from gearstore.client.sockets import is_of_tls
 
 from .errors import CommandError, Refused, Unreachable, UsageError
+from .tls import context_for
 
 __all__ = ["Connection", "Row", "address_of", "encode_request", "text_of"]
 
@@ -23,9 +25,12 @@ class Connection(PlainConnection):
     """One connection to the server that the user named; use it in a `with`."""
 
     def __init__(self, server: str) -> None:
+        address = address_of(server)
         try:
-            super().__init__(address_of(server))
+            super().__init__(address, context_for(address))
         except Unreachable as error:
+            if is_of_tls(error.__cause__):
+                raise
             raise Unreachable(f"{error}; is it running? (--server names another)") from None
         self.server = server
 

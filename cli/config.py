@@ -5,14 +5,16 @@ import os
 from pathlib import Path
 from typing import List, Optional, Tuple
 
+from gearstore.access import TABLE as CERTIFICATES
 from gearstore.config import Config, load_config
 from gearstore.errors import ConfigError
-from gearstore.settings import Setting, as_file, options_of, policy_of, sample, table_name
+from gearstore.settings import Setting, as_file, options_of, policy_of, rights_of, sample, table_name
 
 from . import output
-from .client import Connection, text_of
-from .errors import Unreachable, UsageError
+from .client import Connection, Row, text_of
+from .errors import CommandError, Unreachable, UsageError
 from .options import JSON, SERVER, option
+from .serve import check_certificates
 
 FILE = option(None, "--config", "--config-file", metavar="FILE", help="Configuration file (TOML).")
 
@@ -29,31 +31,37 @@ def load(file: Optional[str]) -> Config:
     return config
 
 
-def settings_here(file: Optional[str], function: Optional[str]) -> List[Setting]:
+def settings_here(file: Optional[str], request: Row) -> List[Setting]:
     """Return the settings that a server would start with here."""
     config = load(file)
-    return options_of(config) if function is None else policy_of(config, os.fsencode(function))
+    if "certificate" in request:
+        if settings := rights_of(config, request["certificate"]):
+            return settings
+        raise CommandError(f"nothing is granted to {request['certificate']}: it is turned away")
+    return policy_of(config, os.fsencode(request["function"])) if "function" in request else options_of(config)
 
 
-def settings_of(server: str, function: Optional[str]) -> List[Setting]:
+def settings_of(server: str, request: Row) -> List[Setting]:
     """Return the settings that a running server uses."""
-    request = {} if function is None else {"function": text_of(os.fsencode(function))}
     with Connection(server) as connection:
         return [Setting(**row) for row in connection.manage("config", request)]
 
 
-def find_settings(file: Optional[str], function: Optional[str], server: str) -> Tuple[str, List[Setting]]:
+def find_settings(file: Optional[str], request: Row, server: str) -> Tuple[str, List[Setting]]:
     """Return whose settings these are, and the settings."""
     if file is None:
         try:
-            return f"in use by the server at {server}", settings_of(server, function)
+            return f"in use by the server at {server}", settings_of(server, request)
         except Unreachable as error:
             output.say(f"{error}; this is what a server started here would use")
-    return "for a server that is started here", settings_here(file, function)
+    return "for a server that is started here", settings_here(file, request)
 
 
 def show(
     function: Optional[str] = option(None, "--function", "-f", metavar="NAME", help="Show the policy of a function."),
+    certificate: Optional[str] = option(
+        None, "--certificate", metavar="NAME", help="Show what those may do whose certificate has this name."
+    ),
     file: Optional[str] = FILE,
     as_json: bool = JSON,
     server: str = SERVER,
@@ -66,11 +74,17 @@ def show(
 
     Example: gearstore config show --function fonctionJob
     """
-    whose, settings = find_settings(file, function, server)
+    if function is not None and certificate is not None:
+        raise UsageError("--function and --certificate exclude each other")
+    request: Row = {"function": text_of(os.fsencode(function))} if function is not None else {}
+    if certificate is not None:
+        request["certificate"] = certificate
+    whose, settings = find_settings(file, request, server)
     if as_json:
         output.write("".join(json.dumps(setting._asdict()) + "\n" for setting in settings))
         return
-    table = "" if function is None else table_name(text_of(os.fsencode(function))) + "\n"
+    table = "" if certificate is None else table_name(certificate, CERTIFICATES) + "\n"
+    table = table if function is None else table_name(text_of(os.fsencode(function))) + "\n"
     output.write(f"# {whose}\n{table}{as_file(settings)}")
 
 
@@ -79,7 +93,10 @@ def check(file: Optional[str] = FILE) -> None:
 
     Example: gearstore config check --config /etc/gearstore/gearstore.toml
     """
-    load(file)
+    try:
+        check_certificates(load(file))
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
     output.write("ok\n")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from gearstore import __version__
-from gearstore.address import parse_address
+from gearstore.access import parse_listen
+from gearstore.address import Address
 from gearstore.config import load_config
 from gearstore.errors import ConfigError, GearstoreError
 
@@ -27,6 +28,7 @@ SPACE_LIMIT, SPACE_SHARE = 256 << 20, 0.05
 FILES_SHARE = 0.8
 MOST_FUNCTIONS = 10  # of which something is told
 TOO_FAST, TOO_FAST_TURNING, SLOW = 20e-6, 1e-3, 20e-3  # seconds of a sync
+EXPIRY = 30 * 86_400_000  # milliseconds before a certificate expires
 CLOCK_LIMIT = 60_000  # milliseconds that a job may lie ahead
 FLEETING = {"tmpfs", "ramfs", "devtmpfs"}
 DISTANT = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
@@ -86,20 +88,59 @@ def configuration(patient: Patient) -> Iterator[Finding]:
         yield Finding("jobs are kept in memory only: all are lost when the server ends", "take --memory away")
     if str(settings.get("sync", "full")) != "full":
         yield Finding(f"a power cut may lose jobs (sync {settings['sync']})", 'set sync = "full" if none may be lost')
-    for address in settings.get("listen") or []:
-        if not is_near(address):
+
+
+def network(patient: Patient) -> Iterator[Finding]:
+    """Who can reach it and what may they do there; are certificates good; who is kept from working."""
+    settings = patient.settings
+    for address in map(parse_listen, settings.get("listen") or []):
+        if not address.near:
+            yield from about_address(address, bool(settings.get("tls_ca")))
+    if settings.get("tls_cert"):
+        yield about_certificate(settings, patient.now)
+    for row in patient.connections:
+        if row.get("denied"):
+            who = f"{row['address']} ({', '.join(row['certificate'] or [row['client_id']])})"
             yield Finding(
-                f"it listens on {address}: whoever reaches that can have workers run jobs",
-                "let a firewall allow only machines that you trust, or listen on loopback",
+                f"{who} asks to work on {', '.join(row['denied'][:MOST_FUNCTIONS])}, which it may not",
+                "grant it to its certificate ([certificates] in the configuration), or stop it",
             )
-    if settings.get("manage_from") == "any":
-        yield Finding("everybody who reaches it may cancel and purge jobs", 'set manage_from = "loopback"')
+    if settings.get("listen"):
+        yield Finding(f"it listens on {', '.join(settings['listen'])}")
 
 
-def is_near(address: str) -> bool:
-    """Whether only this machine reaches an address."""
-    parsed = parse_address(address)
-    return bool(parsed.path) or parsed.host in ("localhost", "::1") or parsed.host.startswith("127.")
+def about_address(address: Address, certificates: bool) -> Iterator[Finding]:
+    """Look at an address that other machines reach."""
+    if not address.tls:
+        yield Finding(
+            f"it listens on {address} without TLS: whoever reaches that can have workers run jobs, and anybody between "
+            "can read them",
+            "write tls: before it (docs/security.md), or listen on loopback",
+        )
+    elif not certificates:
+        yield Finding(
+            f"it listens on {address} and asks for no certificate: whoever reaches that can have workers run jobs",
+            "name the CA of your clients with tls_ca, or let a firewall allow only machines that you trust",
+        )
+    if address.role == "admin" and not (address.tls and certificates):
+        yield Finding(
+            f"everybody who reaches {address} may cancel and purge jobs",
+            "take role=admin away from it; give it to certificates ([certificates]), or use the Unix socket",
+        )
+
+
+def about_certificate(settings: Row, now: int) -> Finding:
+    """Look at the server's certificate."""
+    from gearstore.tls import Files, server_context
+
+    cert, key, ca = (settings.get(f"tls_{name}") for name in ("cert", "key", "ca"))
+    try:
+        own = server_context(Files(Path(str(cert)), Path(key) if key else None, Path(ca) if ca else None))
+    except ConfigError as error:
+        return Finding(str(error), "correct it before the next start or reload, which would fail")
+    expires = round(own.expires * 1000)
+    sentence = f"the certificate in {cert} ({', '.join(own.names)}) is good until {iso(expires)}"
+    return Finding(sentence, "make a new one, then reload" if expires - now < EXPIRY else "")
 
 
 def database(patient: Patient) -> Iterator[Finding]:
@@ -309,6 +350,7 @@ def pause_words(row: Row, now: int) -> str:
 CHECKS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
     "server": server,
     "config": configuration,
+    "network": network,
     "database": database,
     "rights": rights,
     "disk": disk,

@@ -26,6 +26,7 @@ from .status import status, workers
 from .steer import drain, pause, resume
 from .submit import submit
 from .tail import tail
+from .tls import with_tls
 from .top import top
 from .transfer import export, import_
 from .verbs import VERBS
@@ -77,12 +78,12 @@ def help_of(command: Callable[..., None]) -> str:
 
 
 for name, command in COMMANDS.items():
-    app.command(name, help=help_of(command), cls=WorkCommand if command is work else None)(command)
+    app.command(name, help=help_of(command), cls=WorkCommand if command is work else None)(with_tls(command))
 
 for group, (about, commands) in GROUPS.items():
     members = typer.Typer()
     for name, command in commands.items():
-        members.command(name, help=help_of(command))(command)
+        members.command(name, help=help_of(command))(with_tls(command))
     app.add_typer(members, name=group, help=about)
 
 

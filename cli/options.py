@@ -23,6 +23,6 @@ SERVER = option(
     "-s",
     envvar="GEARSTORE_SERVER",
     metavar="ADDR",
-    help="Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH.",
+    help="Server to talk to: HOST, HOST:PORT, [IPV6]:PORT, tls:HOST:PORT or unix:PATH.",
 )
 JSON = option(False, "--json", envvar="GEARSTORE_JSON", help="Print JSON, one object a line.")

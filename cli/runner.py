@@ -11,8 +11,9 @@ from gearstore.client import GiveBack, ThreadJob, Worker
 
 from . import output
 from .child import Child
-from .client import text_of
+from .client import address_of, text_of
 from .errors import CommandError
+from .tls import context_for, environment
 
 ERROR_TAIL = 2000
 
@@ -23,7 +24,7 @@ class Runner:
     def __init__(self, server: str, command: Sequence[str], timeout: Optional[float]) -> None:
         self._command = command
         self._timeout = timeout
-        self._environment = {"GEARSTORE_SERVER": server}
+        self._environment = {"GEARSTORE_SERVER": server, **environment()}
         self._running: set[Child] = set()
 
     def run(self, job: ThreadJob) -> bytes:
@@ -88,7 +89,7 @@ def run_commands(
     """Run the command for the jobs of these functions, until the end is asked for or so many jobs have run."""
     logging.getLogger("gearstore.client").addHandler(Narrator())
     runner = Runner(server, command, timeout)
-    worker = Worker(server, concurrency=parallel)
+    worker = Worker(server, concurrency=parallel, tls=context_for(address_of(server)))
     for function in functions:
         worker.register(function, runner.run, timeout=timeout)
     asyncio.run(run_worker(worker, runner, count))

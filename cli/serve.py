@@ -35,6 +35,7 @@ def serve(**flags: Any) -> None:
         for warning in warnings:
             say(warning)
         if check_only:
+            check_certificates(config)
             typer.echo("ok")
             return
         set_up_logging(config)
@@ -46,6 +47,14 @@ def serve(**flags: Any) -> None:
         say(str(error), logging.ERROR)
         raise typer.Exit(exit_code(error)) from None
     raise typer.Exit(code)
+
+
+def check_certificates(config: Config) -> None:
+    """Raise ConfigError if the server could not speak TLS as it should."""
+    if config.tls_cert is not None:
+        from gearstore.tls import of_server  # ssl takes a while to load
+
+        of_server(config)
 
 
 def exit_code(error: GearstoreError) -> int:

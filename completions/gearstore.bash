@@ -51,8 +51,9 @@ _gearstore_values() {
 # Set `takes` to what a flag of a command wants to be followed by; fail if that is nothing.
 _gearstore_takes() {
     case $1:$2 in
-        serve:--config | serve:--config-file | serve:--db | serve:--log-file | serve:-l | serve:--pid-file | serve:-P) \
-            takes=(file) ;;
+        serve:--config | serve:--config-file | serve:--tls-cert | serve:--ssl-certificate | serve:--tls-key | \
+            serve:--ssl-key | serve:--tls-ca | serve:--ssl-ca-file | serve:--db | serve:--log-file | serve:-l | \
+            serve:--pid-file | serve:-P) takes=(file) ;;
         serve:--listen | serve:-L | serve:--port | serve:-p | serve:--backlog | serve:-b | serve:--keepalive-idle | \
             serve:--keepalive-interval | serve:--keepalive-count | serve:--sync | serve:--window | serve:--job-retries | \
             serve:-j | serve:--max-interruptions | serve:--worker-wakeup | serve:-w | serve:--job-handle-prefix | \
@@ -60,82 +61,96 @@ _gearstore_takes() {
             serve:--max-buffered | serve:--max-line | serve:--packet-timeout | serve:--reader-timeout | \
             serve:--max-connections | serve:--max-per-address | serve:--max-jobs | serve:--max-jobs-bytes | \
             serve:--max-foreground | serve:--file-descriptors | serve:-f | serve:--drain-timeout) takes=(any) ;;
-        serve:--manage-from) takes=(words loopback any) ;;
         serve:--priority-scope) takes=(words function global) ;;
         serve:--loop) takes=(words auto uvloop asyncio) ;;
         serve:--log-level | serve:--verbose) takes=(words FATAL ALERT CRITICAL ERROR WARNING NOTICE INFO DEBUG) ;;
-        submit:--file) takes=(file) ;;
+        submit:--file | submit:--tls-ca | submit:--tls-cert | submit:--tls-key) takes=(file) ;;
         submit:--unique | submit:-u | submit:--in | submit:--at | submit:--count | submit:-n | submit:--server | \
             submit:-s) takes=(any) ;;
         submit:--priority | submit:-p) takes=(words high normal low) ;;
         status:--function | status:-f) takes=(function) ;;
         status:--warn | status:--crit | status:--max-age | status:--max-failed | status:--max-pause | status:--timeout | \
             status:--server | status:-s) takes=(any) ;;
-        status:--db) takes=(file) ;;
+        status:--db | status:--tls-ca | status:--tls-cert | status:--tls-key) takes=(file) ;;
         workers:--server | workers:-s) takes=(any) ;;
+        workers:--tls-ca | workers:--tls-cert | workers:--tls-key) takes=(file) ;;
         limits:--server | limits:-s) takes=(any) ;;
+        limits:--tls-ca | limits:--tls-cert | limits:--tls-key) takes=(file) ;;
         top:--interval | top:-i | top:--server | top:-s) takes=(any) ;;
+        top:--tls-ca | top:--tls-cert | top:--tls-key) takes=(file) ;;
         tail:--lines | tail:-n | tail:--server | tail:-s) takes=(any) ;;
         tail:--function) takes=(function) ;;
         tail:--state) takes=(words queued delayed running held done failed cancelled) ;;
-        tail:--db) takes=(file) ;;
+        tail:--db | tail:--tls-ca | tail:--tls-cert | tail:--tls-key) takes=(file) ;;
         jobs:--function | jobs:-f) takes=(function) ;;
         jobs:--state) takes=(words queued delayed running held done failed cancelled) ;;
         jobs:--since | jobs:--until | jobs:--error | jobs:--unique | jobs:--payload-match | jobs:--cause | jobs:--limit \
             | jobs:--server | jobs:-s) takes=(any) ;;
-        jobs:--db) takes=(file) ;;
-        show:--db) takes=(file) ;;
+        jobs:--db | jobs:--tls-ca | jobs:--tls-cert | jobs:--tls-key) takes=(file) ;;
+        show:--db | show:--tls-ca | show:--tls-cert | show:--tls-key) takes=(file) ;;
         show:--server | show:-s) takes=(any) ;;
         failures:--function | failures:-f) takes=(function) ;;
-        failures:--db) takes=(file) ;;
+        failures:--db | failures:--tls-ca | failures:--tls-cert | failures:--tls-key) takes=(file) ;;
         failures:--server | failures:-s) takes=(any) ;;
         cancel:--function | cancel:-f) takes=(function) ;;
         cancel:--state) takes=(words queued delayed running held done failed cancelled) ;;
         cancel:--since | cancel:--until | cancel:--error | cancel:--unique | cancel:--payload-match | cancel:--cause | \
             cancel:--limit | cancel:--rate | cancel:--server | cancel:-s) takes=(any) ;;
+        cancel:--tls-ca | cancel:--tls-cert | cancel:--tls-key) takes=(file) ;;
         retry:--function | retry:-f) takes=(function) ;;
         retry:--state) takes=(words queued delayed running held done failed cancelled) ;;
         retry:--since | retry:--until | retry:--error | retry:--unique | retry:--payload-match | retry:--cause | \
             retry:--limit | retry:--delay | retry:--rate | retry:--server | retry:-s) takes=(any) ;;
+        retry:--tls-ca | retry:--tls-cert | retry:--tls-key) takes=(file) ;;
         replay:--function | replay:-f) takes=(function) ;;
         replay:--state) takes=(words queued delayed running held done failed cancelled) ;;
         replay:--since | replay:--until | replay:--error | replay:--unique-is | replay:--payload-match | replay:--cause \
             | replay:--limit | replay:--delay | replay:--as-function | replay:--rate | replay:--server | replay:-s) \
             takes=(any) ;;
         replay:--unique) takes=(words keep drop) ;;
+        replay:--tls-ca | replay:--tls-cert | replay:--tls-key) takes=(file) ;;
         hold:--function | hold:-f) takes=(function) ;;
         hold:--state) takes=(words queued delayed running held done failed cancelled) ;;
         hold:--since | hold:--until | hold:--error | hold:--unique | hold:--payload-match | hold:--cause | hold:--limit \
             | hold:--rate | hold:--server | hold:-s) takes=(any) ;;
+        hold:--tls-ca | hold:--tls-cert | hold:--tls-key) takes=(file) ;;
         release:--function | release:-f) takes=(function) ;;
         release:--state) takes=(words queued delayed running held done failed cancelled) ;;
         release:--since | release:--until | release:--error | release:--unique | release:--payload-match | \
             release:--cause | release:--limit | release:--delay | release:--rate | release:--server | release:-s) \
             takes=(any) ;;
+        release:--tls-ca | release:--tls-cert | release:--tls-key) takes=(file) ;;
         purge:--function | purge:-f) takes=(function) ;;
         purge:--state) takes=(words queued delayed running held done failed cancelled) ;;
         purge:--since | purge:--until | purge:--error | purge:--unique | purge:--payload-match | purge:--cause | \
             purge:--limit | purge:--rate | purge:--server | purge:-s) takes=(any) ;;
+        purge:--tls-ca | purge:--tls-cert | purge:--tls-key) takes=(file) ;;
         pause:--for | pause:--server | pause:-s) takes=(any) ;;
+        pause:--tls-ca | pause:--tls-cert | pause:--tls-key) takes=(file) ;;
         resume:--server | resume:-s) takes=(any) ;;
+        resume:--tls-ca | resume:--tls-cert | resume:--tls-key) takes=(file) ;;
         drain:--timeout | drain:--server | drain:-s) takes=(any) ;;
+        drain:--tls-ca | drain:--tls-cert | drain:--tls-key) takes=(file) ;;
         work:--parallel | work:-j | work:--count | work:-c | work:--timeout | work:--server | work:-s) takes=(any) ;;
-        backup:--db) takes=(file) ;;
+        work:--tls-ca | work:--tls-cert | work:--tls-key) takes=(file) ;;
+        backup:--db | backup:--tls-ca | backup:--tls-cert | backup:--tls-key) takes=(file) ;;
         backup:--server | backup:-s) takes=(any) ;;
-        check:--db) takes=(file) ;;
+        check:--db | check:--tls-ca | check:--tls-cert | check:--tls-key) takes=(file) ;;
         check:--server | check:-s) takes=(any) ;;
-        doctor:--config | doctor:--config-file | doctor:--db) takes=(file) ;;
+        doctor:--config | doctor:--config-file | doctor:--db | doctor:--tls-ca | doctor:--tls-cert | doctor:--tls-key) \
+            takes=(file) ;;
         doctor:--server | doctor:-s) takes=(any) ;;
         export:--function | export:-f) takes=(function) ;;
         export:--state) takes=(words queued delayed running held done failed cancelled) ;;
         export:--since | export:--until | export:--error | export:--unique | export:--payload-match | export:--cause | \
             export:--limit | export:--server | export:-s) takes=(any) ;;
-        export:--db) takes=(file) ;;
+        export:--db | export:--tls-ca | export:--tls-cert | export:--tls-key) takes=(file) ;;
         import:--table | import:--server | import:-s) takes=(any) ;;
-        import:--rejects) takes=(file) ;;
+        import:--rejects | import:--tls-ca | import:--tls-cert | import:--tls-key) takes=(file) ;;
         'config show:--function' | 'config show:-f') takes=(function) ;;
-        'config show:--config' | 'config show:--config-file') takes=(file) ;;
-        'config show:--server' | 'config show:-s') takes=(any) ;;
+        'config show:--certificate' | 'config show:--server' | 'config show:-s') takes=(any) ;;
+        'config show:--config' | 'config show:--config-file' | 'config show:--tls-ca' | 'config show:--tls-cert' | \
+            'config show:--tls-key') takes=(file) ;;
         'config check:--config' | 'config check:--config-file') takes=(file) ;;
         *) return 1 ;;
     esac
@@ -190,46 +205,51 @@ _gearstore() {
     elif [[ $current == -* ]] && ((!border)); then
         case $command in
             serve) _gearstore_offer --config --check-config --listen --port --backlog --keepalive --no-keepalive \
-                --keepalive-idle --keepalive-interval --keepalive-count --manage-from --db --memory --no-memory --sync \
-                --window --job-retries --max-interruptions --round-robin --no-round-robin --worker-wakeup \
-                --priority-scope --exceptions --no-exceptions --job-handle-prefix --keep-done --keep-failed \
-                --store-result --max-packet --max-output --max-buffered --max-line --packet-timeout --reader-timeout \
-                --max-connections --max-per-address --max-jobs --max-jobs-bytes --max-foreground --file-descriptors \
-                --drain-timeout --loop --log-level --log-file --pid-file --help ;;
-            submit) _gearstore_offer --file --unique --priority --in --at --wait --count --server --help ;;
+                --keepalive-idle --keepalive-interval --keepalive-count --tls --no-tls --tls-cert --tls-key --tls-ca \
+                --db --memory --no-memory --sync --window --job-retries --max-interruptions --round-robin \
+                --no-round-robin --worker-wakeup --priority-scope --exceptions --no-exceptions --job-handle-prefix \
+                --keep-done --keep-failed --store-result --max-packet --max-output --max-buffered --max-line \
+                --packet-timeout --reader-timeout --max-connections --max-per-address --max-jobs --max-jobs-bytes \
+                --max-foreground --file-descriptors --drain-timeout --loop --log-level --log-file --pid-file --help ;;
+            submit) _gearstore_offer --file --unique --priority --in --at --wait --count --server --tls-ca --tls-cert \
+                --tls-key --help ;;
             status) _gearstore_offer --function --watch --check --warn --crit --max-age --max-failed --max-pause --total \
-                --timeout --json --db --server --help ;;
-            workers) _gearstore_offer --json --server --help ;;
-            limits) _gearstore_offer --json --server --help ;;
-            top) _gearstore_offer --interval --server --help ;;
-            tail) _gearstore_offer --follow --lines --function --state --json --db --server --help ;;
+                --timeout --json --db --server --tls-ca --tls-cert --tls-key --help ;;
+            workers) _gearstore_offer --json --server --tls-ca --tls-cert --tls-key --help ;;
+            limits) _gearstore_offer --json --server --tls-ca --tls-cert --tls-key --help ;;
+            top) _gearstore_offer --interval --server --tls-ca --tls-cert --tls-key --help ;;
+            tail) _gearstore_offer --follow --lines --function --state --json --db --server --tls-ca --tls-cert \
+                --tls-key --help ;;
             jobs) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
-                --oldest --json --db --server --help ;;
-            show) _gearstore_offer --payload --result --json --db --server --help ;;
-            failures) _gearstore_offer --function --json --db --server --help ;;
+                --oldest --json --db --server --tls-ca --tls-cert --tls-key --help ;;
+            show) _gearstore_offer --payload --result --json --db --server --tls-ca --tls-cert --tls-key --help ;;
+            failures) _gearstore_offer --function --json --db --server --tls-ca --tls-cert --tls-key --help ;;
             cancel) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
-                --rate --dry-run --yes --json --server --help ;;
+                --rate --dry-run --yes --json --server --tls-ca --tls-cert --tls-key --help ;;
             retry) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
-                --delay --rate --dry-run --yes --json --server --help ;;
+                --delay --rate --dry-run --yes --json --server --tls-ca --tls-cert --tls-key --help ;;
             replay) _gearstore_offer --function --state --since --until --error --unique-is --payload-match --cause \
-                --limit --delay --as-function --unique --again --rate --dry-run --yes --json --server --help ;;
+                --limit --delay --as-function --unique --again --rate --dry-run --yes --json --server --tls-ca \
+                --tls-cert --tls-key --help ;;
             hold) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
-                --rate --dry-run --yes --json --server --help ;;
+                --rate --dry-run --yes --json --server --tls-ca --tls-cert --tls-key --help ;;
             release) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause \
-                --limit --delay --rate --dry-run --yes --json --server --help ;;
+                --limit --delay --rate --dry-run --yes --json --server --tls-ca --tls-cert --tls-key --help ;;
             purge) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
-                --rate --dry-run --yes --json --server --help ;;
-            pause) _gearstore_offer --for --hold --json --server --help ;;
-            resume) _gearstore_offer --json --server --help ;;
-            drain) _gearstore_offer --timeout --server --help ;;
-            work) _gearstore_offer --parallel --count --timeout --server --help ;;
-            backup) _gearstore_offer --force --json --db --server --help ;;
-            check) _gearstore_offer --json --db --server --help ;;
-            doctor) _gearstore_offer --config --json --db --server --help ;;
+                --rate --dry-run --yes --json --server --tls-ca --tls-cert --tls-key --help ;;
+            pause) _gearstore_offer --for --hold --json --server --tls-ca --tls-cert --tls-key --help ;;
+            resume) _gearstore_offer --json --server --tls-ca --tls-cert --tls-key --help ;;
+            drain) _gearstore_offer --timeout --server --tls-ca --tls-cert --tls-key --help ;;
+            work) _gearstore_offer --parallel --count --timeout --server --tls-ca --tls-cert --tls-key --help ;;
+            backup) _gearstore_offer --force --json --db --server --tls-ca --tls-cert --tls-key --help ;;
+            check) _gearstore_offer --json --db --server --tls-ca --tls-cert --tls-key --help ;;
+            doctor) _gearstore_offer --config --json --db --server --tls-ca --tls-cert --tls-key --help ;;
             export) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
-                --db --server --help ;;
-            import) _gearstore_offer --table --dry-run --rejects --force --json --server --help ;;
-            'config show') _gearstore_offer --function --config --json --server --help ;;
+                --db --server --tls-ca --tls-cert --tls-key --help ;;
+            import) _gearstore_offer --table --dry-run --rejects --force --json --server --tls-ca --tls-cert --tls-key \
+                --help ;;
+            'config show') _gearstore_offer --function --certificate --config --json --server --tls-ca --tls-cert \
+                --tls-key --help ;;
             'config check') _gearstore_offer --config --help ;;
             'config sample') _gearstore_offer --help ;;
         esac

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gearstore.address import Address, parse_address
+from gearstore.access import TABLE as CERTIFICATES
+from gearstore.access import Grants, parse_listen, read_grants, write_listen
+from gearstore.address import Address
 from gearstore.errors import ConfigError
 from gearstore.kinds import check, meant
 from gearstore.options import FOREIGN, OPTIONS, Option
@@ -34,7 +36,10 @@ class Config:
     keepalive_idle: int
     keepalive_interval: int
     keepalive_count: int
-    manage_from: str  # "loopback" or "any"
+    tls: bool
+    tls_cert: Path | None
+    tls_key: Path | None  # None: in the same file
+    tls_ca: Path | None  # None: clients need no certificate
     db: Path
     memory: bool
     sync: str  # "full" or "interval:MS"
@@ -67,6 +72,7 @@ class Config:
     log_file: str  # "stderr", "none" or a path
     pid_file: Path | None
     policies: Policies  # of functions; job_retries and the three above are their defaults
+    grants: Grants  # to names in certificates
     # Where it came from, so that SIGHUP can read it again.
     flags: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     file: Path | None = field(default=None, compare=False)
@@ -92,14 +98,18 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path
     for option in OPTIONS:
         if values[option.name] is None:
             values[option.name] = option.default(environ) if callable(option.default) else option.default
-    values["listen"] = listen_addresses(values["listen"], values["port"], listen_given)
+    values["listen"] = listen_addresses(values["listen"], values["port"], listen_given, values["tls"])
     values["db"] = Path(values["db"])
     values["pid_file"] = Path(values["pid_file"]) if values["pid_file"] else None
+    for name in ("tls_cert", "tls_key", "tls_ca"):  # `gearstore doctor` looks at them from elsewhere
+        values[name] = Path(values[name]).absolute() if values[name] else None
+    grants = read_grants(file, table.get(CERTIFICATES, {}))
+    check_tls(values, grants)
     if values["memory"]:
         warnings.append("--memory: nothing is stored, every job is lost when the server ends")
     policies = read_policies(file, table.get(TABLE, {}), values)
     sources = {name: source for name, (_, source) in found.items() if source}
-    return Config(**values, policies=policies, flags=given, file=file, sources=sources), warnings
+    return Config(**values, policies=policies, grants=grants, flags=given, file=file, sources=sources), warnings
 
 
 def reload_config(config: Config, environ: Mapping[str, str]) -> Loaded:
@@ -128,32 +138,50 @@ def find_value(
         return check(kind, flags[option.name], flag, (str, bool), repeated), flag
     for name in (option.env, *option.other_env):
         if text := environ.get(name):
-            return check(kind, text.replace(",", " ").split() if repeated else text, name, (str,), repeated), name
+            return check(kind, split_list(text) if repeated else text, name, (str,), repeated), name
     if option.name in table:
         where = f"{place(file, option.name)}: {option.name}"
         return check(kind, table[option.name], where, kind.toml, repeated), str(file)
     return None, ""
 
 
-def listen_addresses(texts: Sequence[str], port: int, given: bool) -> tuple[Address, ...]:
+def split_list(text: str) -> list[str]:
+    """Return the items of a list in a variable; a comma before `role=` belongs to the item."""
+    return re.sub(r",(?!role=)", " ", text).split()
+
+
+def listen_addresses(texts: Sequence[str], port: int, given: bool, tls: bool) -> tuple[Address, ...]:
     """Return each address once, with the port where it names none."""
-    addresses = dict.fromkeys(parse_address(text, port) for text in texts)
+    addresses: dict[str, Address] = {}
+    for text in texts:
+        address = parse_listen(text, port)
+        address = replace(address, tls=address.tls or (tls and not address.path))
+        place = address.place if address.port or address.path else write_listen(address)  # (port 0 is a new one)
+        if addresses.setdefault(place, address) != address:
+            raise ConfigError(f"listen: {address.place} is named twice, with different roles or with and without TLS")
     if not addresses:
         raise ConfigError("listen: the list is empty; name at least one address, or leave it out for loopback")
     if given:
-        return tuple(addresses)
+        return tuple(addresses.values())
     # The default ::1 must not keep a machine without IPv6 from starting.
-    return tuple(replace(address, optional=":" in address.host) for address in addresses)
+    return tuple(replace(address, optional=":" in address.host) for address in addresses.values())
+
+
+def check_tls(values: Mapping[str, Any], grants: Grants) -> None:
+    """Raise ConfigError if TLS is asked for without what it needs."""
+    spoken = [address for address in values["listen"] if address.tls]
+    if spoken and values["tls_cert"] is None:
+        raise ConfigError(f"listen: {spoken[0]} needs a certificate; name its file with tls_cert (and tls_key)")
+    if grants and values["tls_ca"] is None:
+        raise ConfigError(f"[{CERTIFICATES}]: nobody is asked for a certificate; name the file of their CA with tls_ca")
 
 
 def foreign_warnings(flags: Mapping[str, Any]) -> list[str]:
-    """Return a warning for each option of gearmand that has no meaning here; refuse those that must not be ignored."""
+    """Return a warning for each option of gearmand that has no meaning here."""
     warnings = []
     for foreign in FOREIGN:
         if flags.get(foreign.name, False) is False:
             continue
-        if foreign.refused:
-            raise ConfigError(f"{foreign.flags[0]}: {foreign.advice}")
         warnings.append(f"{foreign.flags[0]} is gearmand's and is ignored: {foreign.advice}")
     return warnings
 
@@ -168,7 +196,7 @@ def read_file(file: Path) -> Mapping[str, Any]:
         raise ConfigError(f"{file}: not a text in UTF-8; write it as TOML, with lines like port = 4730") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: {error}; it is TOML, with lines like port = 4730") from None
-    names = [*(option.name for option in OPTIONS), TABLE]
+    names = [*(option.name for option in OPTIONS), TABLE, CERTIFICATES]
     for key in table:
         if key not in names:
             raise ConfigError(f"{place(file, key)}: {key} is not an option of gearstore; {meant(key, names)}")

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gearstore.address import DEFAULT_PORT, parse_address
+from gearstore.access import ROLES, parse_listen, write_listen
+from gearstore.address import DEFAULT_PORT
 from gearstore.kinds import (
     BIG,
     GIB,
@@ -73,7 +74,6 @@ class Foreign:
     flags: tuple[str, ...]
     advice: str
     takes_value: bool = True
-    refused: bool = False
 
 
 def parse_seconds(text: str) -> float:
@@ -84,9 +84,9 @@ def parse_seconds(text: str) -> float:
     return number
 
 
-def parse_listen(text: str) -> str:
+def check_listen(text: str) -> str:
     """Return the text if it is an address; its port may come later, from another option."""
-    parse_address(text, default_port=0)
+    parse_listen(text, default_port=0)
     return text
 
 
@@ -135,7 +135,12 @@ def write_path(value: object) -> str | None:
     return str(value) if value else None
 
 
-LISTEN = Kind("ADDRESS", "HOST, HOST:PORT, [IPV6]:PORT or unix:PATH", parse_listen, write=str)
+LISTEN = Kind(
+    "ADDRESS",
+    "HOST, HOST:PORT, [IPV6]:PORT, tls:HOST:PORT or unix:PATH; behind it may stand ,role= and "
+    f"one of {', '.join(ROLES)}",
+    check_listen, write=write_listen,
+)  # fmt: skip
 PATH = Kind("FILE", "the path of a file", parse_path, write=write_path)
 SECONDS = Kind("SECONDS", "a number of seconds", parse_seconds, (int, float, str), write_number)
 SYNC = Kind("MODE", "full or interval:MS with 1 to 60000 milliseconds", parse_sync)
@@ -149,7 +154,8 @@ NETWORK, STORE, JOBS, HISTORY, LIMITS, PROCESS = "Network", "Store", "Jobs", "Hi
 OPTIONS: tuple[Option, ...] = (
     Option(
         "listen", LISTEN, ("127.0.0.1", "[::1]"), NETWORK,
-        "Address to listen on: HOST[:PORT], [IPV6]:PORT or unix:PATH; may be repeated; * is every address.",
+        "Address to listen on: HOST[:PORT], [IPV6]:PORT, tls:HOST[:PORT] or unix:PATH, * is every address; behind it "
+        f"may stand ,role= and what may be done there: {', '.join(ROLES)}. May be repeated.",
         ("--listen", "-L"), repeated=True,
     ),
     Option(
@@ -183,9 +189,24 @@ OPTIONS: tuple[Option, ...] = (
         ("--keepalive-count",),
     ),
     Option(
-        "manage_from", choice("loopback", "any"), "loopback", NETWORK,
-        "Where verbs that change jobs are taken from: loopback (and the Unix socket), or any.",
-        ("--manage-from",), reloadable=True,
+        "tls", SWITCH, False, NETWORK,
+        "Speak TLS on every address but Unix sockets; else it is spoken on those that begin with tls:.",
+        ("--tls/--no-tls", "--ssl"),
+    ),
+    Option(
+        "tls_cert", PATH, "", NETWORK,
+        "File with the server's certificate and those of the CAs between it and the root, in PEM.",
+        ("--tls-cert", "--ssl-certificate"), reloadable=True,
+    ),
+    Option(
+        "tls_key", PATH, "", NETWORK,
+        "File with the key of the certificate, if it isn't in the same file.",
+        ("--tls-key", "--ssl-key"), reloadable=True,
+    ),
+    Option(
+        "tls_ca", PATH, "", NETWORK,
+        "File with the CAs of clients: who has no certificate of theirs is refused where TLS is spoken.",
+        ("--tls-ca", "--ssl-ca-file"), reloadable=True,
     ),
     Option(
         "db", PATH, default_db, STORE,
@@ -348,7 +369,6 @@ OPTIONS: tuple[Option, ...] = (
 
 ALWAYS_STORES = "gearstore always stores background jobs, in the file that --db names"
 NO_HTTP = "gearstore speaks no HTTP; submit with any Gearman client or with `gearstore submit`"
-NO_TLS = "this version speaks no TLS and does not pretend to; listen on loopback and put stunnel or a VPN before it"
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
@@ -375,9 +395,4 @@ FOREIGN: tuple[Foreign, ...] = (
     ),
     Foreign("protocol", ("--protocol", "-r"), NO_HTTP),
     Foreign("http_port", ("--http-port",), NO_HTTP),
-    Foreign("ssl", ("--ssl",), NO_TLS, takes_value=False, refused=True),
-    *(
-        Foreign(flag.replace("-", "_"), (f"--{flag}",), NO_TLS, refused=True)
-        for flag in ("ssl-ca-file", "ssl-certificate", "ssl-key")
-    ),
 )  # fmt: skip

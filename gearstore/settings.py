@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from gearstore.access import KEYS as GRANT_KEYS
+from gearstore.access import NO_ROLE
+from gearstore.access import TABLE as CERTIFICATES
 from gearstore.config import Config
 from gearstore.options import OPTIONS
 from gearstore.policies import KEYS, TABLE, Policy, PolicyKey, write_value
@@ -49,6 +52,24 @@ def policy_source(config: Config, function: bytes, key: PolicyKey) -> str:
     return source if key.option == key.name else f"{key.option}, {source}"
 
 
+def rights_of(config: Config, name: str) -> list[Setting]:
+    """Return what a certificate with this name may do, nothing if it is turned away."""
+    if not config.grants:
+        return [Setting(key.name, None, "the role of the address") for key in GRANT_KEYS]
+    rights = config.grants.of((name,))
+    if rights is None:
+        return []
+    grants = config.grants.about((name,))
+    sources = {key: f"{config.file} [{CERTIFICATES}.{toml(grant.glob)}]" for grant in grants for key in grant.values}
+    role = next((grant.values["role"] for grant in reversed(grants) if "role" in grant.values), NO_ROLE)
+    behind = sources.get("role", DEFAULT)
+    return [
+        Setting("role", role, behind),
+        Setting("submit", list(rights.submit.globs), sources.get("submit", f"role, {behind}")),
+        Setting("work", list(rights.work.globs), sources.get("work", f"role, {behind}")),
+    ]
+
+
 def written(write: Any, repeated: bool, value: Any) -> Any:
     """Return a value, or each of several, as the file would hold it."""
     return [write(each) for each in value] if repeated else write(value)
@@ -62,10 +83,11 @@ def toml(value: Any) -> str:
     return text if text.isprintable() else json.dumps(value)
 
 
-def table_name(function: str) -> str:
-    """Return the head of the table that is about exactly this function: signs that match others are in brackets."""
-    glob = SPECIAL.sub(r"[\g<0>]", function)
-    return f"[{TABLE}.{toml(glob)}]"
+def table_name(name: str, table: str = TABLE) -> str:
+    """Return the head of the table that is about exactly this function, or certificate: signs that match others are in
+    brackets."""
+    glob = SPECIAL.sub(r"[\g<0>]", name)
+    return f"[{table}.{toml(glob)}]"
 
 
 def as_file(settings: Iterable[Setting]) -> str:
@@ -91,6 +113,13 @@ POLICIES = f"""
 
 #[{TABLE}."GLOB"]
 """
+GRANTS = f"""
+# Certificates: any number of tables, each about those who show a certificate with a name that the glob matches (where
+# TLS is spoken, and tls_ca asks for one). Without a role it is monitor. With no table at all, every certificate of the
+# CA may do what the role of the address allows.
+
+#[{CERTIFICATES}."GLOB"]
+"""
 
 
 def sample() -> str:
@@ -107,6 +136,9 @@ def sample() -> str:
     for key in KEYS:
         default = f" (default: {key.option}, for all functions)" if key.option else ""
         text += explained(key.name, write_value(key, SAMPLE), key.help + default)
+    text += GRANTS
+    for grant in GRANT_KEYS:
+        text += explained(grant.name, ["*"] if grant.repeated else "user", grant.help)
     return text
 
 

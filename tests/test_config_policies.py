@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gearstore.access import KEYS as GRANT_KEYS
+from gearstore.access import ROLES
 from gearstore.config import Config, load_config, reload_config
 from gearstore.errors import ConfigError
 from gearstore.kinds import LARGEST_RESULT
@@ -277,7 +279,9 @@ def test_the_table_of_a_function_matches_it_alone(read: Callable[[str], Config])
 def test_the_sample_sets_nothing_and_holds_every_default(read: Callable[[str], Config]) -> None:
     assert read(sample()) == load_config({}, {})[0]
     lines = [line.removeprefix("#") for line in sample().splitlines() if line.startswith("#") and line[1:2] != " "]
-    config = read("\n".join(line for line in lines if '"FILE"' not in line and '"TEXT"' not in line))
+    of_machines = ['tls_ca = "x"', *(line for line in lines if '"FILE"' not in line and '"TEXT"' not in line)]
+    config = read("\n".join(of_machines))
     assert config.policies.of(b"f") == load_config({}, {})[0].policies.of(b"f")
+    assert config.grants.of(("GLOB",)) == ROLES["user"].rights
     names = {line.split(" ")[0] for line in lines}
-    assert names >= {setting.name for setting in options_of(config)} | {key.name for key in KEYS}
+    assert names >= {setting.name for setting in options_of(config)} | {key.name for key in (*KEYS, *GRANT_KEYS)}

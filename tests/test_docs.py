@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from gearstore.access import ROLES
 from gearstore.config import load_config
 from gearstore.kinds import as_text
 from gearstore.options import OPTIONS, Option
@@ -52,6 +53,17 @@ def test_configuration_names_every_key_of_a_policy() -> None:
     text = (ROOT / "docs/configuration.md").read_text()
     assert rows(text, "policy keys") == {
         (code(key.name), code(key.option or as_text(write_value(key, SAMPLE))), key.help) for key in KEYS
+    }
+
+
+def test_security_shows_the_roles() -> None:
+    text = (ROOT / "docs/security.md").read_text()
+    assert rows(text, "roles") == {
+        (
+            code(name),
+            *("yes" if may else "" for may in (rights.submit.all, rights.work.all, True, rights.read, rights.manage)),
+        )
+        for name, (rights, _) in ROLES.items()
     }
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gearstore import __version__
+from gearstore.access import KEYS as GRANT_KEYS
+from gearstore.access import ROLES
 from gearstore.kinds import as_text
 from gearstore.options import FOREIGN, OPTIONS, Option
 from gearstore.policies import KEYS, PolicyKey, write_value
@@ -213,6 +215,18 @@ def policy_key(key: PolicyKey) -> str:
     return f"`{key.name}` = {value}\n: {literal(key.help)} (default: {default})"
 
 
+def roles(_: str) -> str:
+    """Return the roles."""
+    return "\n\n".join(f"`{name}`\n: {role.help.capitalize()}." for name, role in ROLES.items())
+
+
+def grants(_: str) -> str:
+    """Return the keys of the tables that are about certificates."""
+    return "\n\n".join(
+        f"`{key.name}` = {'[*GLOB*, ...]' if key.repeated else '*ROLE*'}\n: {literal(key.help)}" for key in GRANT_KEYS
+    )
+
+
 def see_also(page: str) -> str:
     """Return the other pages."""
     others = ["gearstore(1)", *(f"{group.page}(1)" for group in GROUPS), "gearstore.toml(5)"]
@@ -235,6 +249,8 @@ DIRECTIVES: dict[str, Callable[[str], str]] = {
     "foreign": foreign_options,
     "keys": keys,
     "policies": policies,
+    "roles": roles,
+    "grants": grants,
     "exit": exit_status,
     "see_also": see_also,
 }

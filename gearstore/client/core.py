@@ -39,6 +39,7 @@ BACKGROUND = {
     Priority.LOW: p.SUBMIT_JOB_LOW_BG,
 }
 SCHEDULE_FIELDS = 5
+TLS_REQUIRED = b"TLS_REQUIRED"  # gearstore's code for who speaks plain text to an address that speaks TLS
 LONGEST_HANDLE = 63  # gearmand never answers a question about a longer one
 
 
@@ -193,12 +194,19 @@ def checked_line(line: bytes, server: str) -> bytes | None:
     _, code, text = (to_text(line).strip() + " ").split(" ", 2)
     if code == "UNKNOWN_COMMAND":
         raise NotGearstore(f"the server at {server} is not gearstore: it does not know this command", code)
+    if code == TLS_REQUIRED.decode():
+        raise wants_tls(server)
     raise Refused(text.strip() or code, code)
 
 
 def not_gearman(server: str) -> Unreachable:
     """Return the exception for a server of something else."""
     return Unreachable(f"{server} does not speak Gearman")
+
+
+def wants_tls(server: str) -> Unreachable:
+    """Return the exception for a server that speaks TLS and was spoken to in plain text."""
+    return Unreachable(f"the server at {server} speaks TLS: write tls:{server}")
 
 
 # Which answer belongs to what

@@ -9,15 +9,18 @@ import contextlib
 import os
 import select
 import socket
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Self
 
 from gearstore.address import Address
 from gearstore.client import core
 from gearstore.client.errors import Unreachable
 from gearstore.errors import ProtocolError
-from gearstore.protocol.packets import TEXT
+from gearstore.protocol.packets import ERROR, TEXT, TLS_ALERT
 from gearstore.protocol.responses import Packet, ResponseParser
+
+if TYPE_CHECKING:
+    import ssl
 
 CONNECT_TIMEOUT = 10.0
 CHUNK = 1 << 16
@@ -29,13 +32,14 @@ UNACKNOWLEDGED = 120_000
 class Connection:
     """One connection to a server; use it in a `with`. Any failure of it is Unreachable."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
         self.server = str(address)
         self._parser = ResponseParser()
         try:
-            self._socket = open_socket(address)
+            self._socket = open_socket(address, tls)
         except OSError as error:
-            raise Unreachable(f"no server at {address}: {reason_of(error)}") from None
+            raise Unreachable(f"no server at {address}: {reason_of(error)}") from error
+        self._pending: Callable[[], int] | None = getattr(self._socket, "pending", None)  # of a TLS socket
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +65,7 @@ class Connection:
 
     def wait(self, other: int) -> bool:
         """Wait for the server or for the file descriptor `other`; return whether only the server has something."""
-        if not self._parser.empty:
+        if not self._parser.empty or (self._pending and self._pending()):
             return True
         poll = select.poll()  # select() knows no file descriptor beyond 1023
         poll.register(self._socket, select.POLLIN)
@@ -93,6 +97,8 @@ class Connection:
                 self._parser.feed(self._read())
         except ProtocolError:
             raise core.not_gearman(self.server) from None
+        if packet[0] == ERROR and packet[1][0] == core.TLS_REQUIRED:
+            raise core.wants_tls(self.server)
         return packet
 
     def _read(self) -> bytes:
@@ -102,23 +108,41 @@ class Connection:
             raise Unreachable(f"connection to {self.server} lost: {reason_of(error)}") from None
         if not data:
             raise Unreachable(f"the server at {self.server} closed the connection")
+        if self._parser.empty and data.startswith(TLS_ALERT[:2]):
+            raise core.wants_tls(self.server)
         return data
 
 
 def reason_of(error: BaseException) -> str:
     """Return in words why the system failed; asyncio puts addresses in their place."""
+    if isinstance(error, OSError) and is_of_tls(error):
+        from gearstore.tls import explain
+
+        return explain(error)
     if isinstance(error, OSError) and error.errno and (isinstance(error, ConnectionError) or type(error) is OSError):
         return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def open_socket(address: Address) -> socket.socket:
+def is_of_tls(error: BaseException | None) -> bool:
+    """Whether the failure is one of TLS: there is somebody, but with other certificates, or none."""
+    return type(error).__module__ == "ssl"
+
+
+def open_socket(address: Address, tls: ssl.SSLContext | None = None) -> socket.socket:
     """Return a connected socket without a time limit."""
     if address.path:
         return open_unix_socket(address.path)
-    connected = socket.create_connection((address.host or "127.0.0.1", address.port), CONNECT_TIMEOUT)
+    host = address.host or "127.0.0.1"
+    connected = socket.create_connection((host, address.port), CONNECT_TIMEOUT)
+    try:
+        keep_alive(connected)
+        if tls is not None:
+            connected = tls.wrap_socket(connected, server_hostname=host)
+    except OSError:
+        connected.close()
+        raise
     connected.settimeout(None)
-    keep_alive(connected)
     return connected
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import select
 import ssl
 from types import TracebackType
 
 from gearstore.address import Address
-from gearstore.client.core import not_gearman
+from gearstore.client.core import TLS_REQUIRED, not_gearman, wants_tls
 from gearstore.client.errors import Unreachable
 from gearstore.client.sockets import CHUNK, keep_alive, reason_of
 from gearstore.errors import ProtocolError
+from gearstore.protocol.packets import ERROR, TLS_ALERT
 from gearstore.protocol.responses import Packet, ResponseParser
 
 CLOSING = 2.0  # seconds that a peer gets to take the last bytes
@@ -33,6 +35,8 @@ class Stream:
     @classmethod
     async def open(cls, address: Address, tls: ssl.SSLContext | None, timeout: float) -> Stream:
         """Return a new connection; raise Unreachable if there is none within so many seconds."""
+        if tls is None and address.tls:
+            tls = trusting_the_system()
         try:
             async with asyncio.timeout(timeout):
                 if address.path:
@@ -98,6 +102,8 @@ class Stream:
             except ProtocolError:
                 raise not_gearman(self.server) from None
             if packet is not None:
+                if packet[0] == ERROR and packet[1][0] == TLS_REQUIRED:
+                    raise wants_tls(self.server)
                 return packet
             self._parser.feed(await self._read())
 
@@ -109,4 +115,12 @@ class Stream:
             raise Unreachable(f"connection to {self.server} lost: {reason_of(error)}") from None
         if not data:
             raise Unreachable(f"the server at {self.server} closed the connection")
+        if self._parser.empty and data.startswith(TLS_ALERT[:2]):
+            raise wants_tls(self.server)
         return data
+
+
+@functools.cache
+def trusting_the_system() -> ssl.SSLContext:
+    """Return what is needed to speak TLS with servers whose CA the system knows."""
+    return ssl.create_default_context()

@@ -106,6 +106,10 @@ STATUS_RES_UNIQUE = PacketType.STATUS_RES_UNIQUE
 
 LAST_TYPE = 42
 
+# TLS where there should be none: its first byte, and an alert ("unexpected message") for whoever speaks it.
+TLS_HELLO = 0x16
+TLS_ALERT = bytes.fromhex("15 03 03 00 02 02 0a")
+
 # What the parser hands on besides packets. They use numbers that no packet has, so that one table dispatches all.
 TEXT = 0  # a line of the text protocol: args = [line]
 WRONG_MAGIC = LAST_TYPE + 1  # a response where a request was expected: args = []

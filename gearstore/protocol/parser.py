@@ -20,6 +20,7 @@ from gearstore.protocol.packets import (
     SUBMIT_REDUCE_JOB,
     SUBMIT_REDUCE_JOB_BACKGROUND,
     TEXT,
+    TLS_HELLO,
     WRONG_MAGIC,
     Layout,
     PacketType,
@@ -30,6 +31,7 @@ Packet = tuple[int, list[bytes]]
 MAX_LINE = 8192  # bytes of a text line as in gearmand, its line end included
 MAX_MANAGEMENT_LINE = 65536  # at least
 MANAGEMENT = b"gearstore "
+SPEAKS_TLS = "it speaks TLS, and here nobody does (the addresses that begin with tls: do)"
 
 # The header with its magic as a number: three numbers are cheaper to unpack and compare than bytes.
 _HEADER = Struct(">III")
@@ -137,6 +139,9 @@ class PacketParser:
 
     def _line_end(self, buffer: bytes, offset: int, end: int) -> int:
         """Return where the text line at `offset` ends, -1 if it doesn't yet (or is too long: see `error`)."""
+        if buffer[offset] == TLS_HELLO:
+            self.error = ProtocolError(SPEAKS_TLS)
+            return -1
         limit = self.max_line
         if buffer.startswith(MANAGEMENT, offset):
             limit = max(limit, MAX_MANAGEMENT_LINE)

@@ -153,10 +153,15 @@ def can_do(conn: Connection, args: list[bytes]) -> None:
 
 
 def can_do_timeout(conn: Connection, args: list[bytes]) -> None:
-    """CAN_DO_TIMEOUT, in milliseconds. What is no number that makes sense is no timeout."""
-    found = _INTEGER.match(args[1])
-    timeout = int(found[1]) if found and len(args[1]) <= 20 else 0
-    conn.engine.can_do(conn.peer, args[0], timeout if timeout <= MAX_MILLISECONDS else 0)
+    """CAN_DO_TIMEOUT."""
+    conn.engine.can_do(conn.peer, args[0], milliseconds(args[1]))
+
+
+def milliseconds(text: bytes) -> int:
+    """Return the timeout that a worker announces; what is no number that makes sense is none."""
+    found = _INTEGER.match(text)
+    timeout = int(found[1]) if found and len(text) <= 20 else 0
+    return timeout if timeout <= MAX_MILLISECONDS else 0
 
 
 def cant_do(conn: Connection, args: list[bytes]) -> None:

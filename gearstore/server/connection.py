@@ -15,9 +15,10 @@ from contextlib import suppress
 from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
+from gearstore.access import NONE, Rights
 from gearstore.errors import QueueError
-from gearstore.protocol.packets import HEADER, JOB_CREATED, RES, error
-from gearstore.protocol.parser import Packet, PacketParser
+from gearstore.protocol.packets import HEADER, JOB_CREATED, RES, TLS_ALERT, error
+from gearstore.protocol.parser import SPEAKS_TLS, Packet, PacketParser
 from gearstore.queue.job import Job
 from gearstore.queue.peer import Peer
 from gearstore.store.journal import Batch
@@ -37,6 +38,8 @@ AT_ONCE = pack("ii", 1, 0)  # of SO_LINGER
 TURN, WRITE, JOURNAL, BUSY, ANSWERS, ENDING, READER, DROPPED = 1, 2, 4, 8, 16, 32, 64, 128
 HALTED = WRITE | READER  # not even what has been read is handled
 
+NO_RIGHTS = Rights(NONE, NONE)  # of a connection that is not let in yet
+
 _CREATED = tuple(HEADER.pack(RES, JOB_CREATED, size) for size in range(65))  # by the length of the handle
 _NOT_STORED = error(b"QUEUE_ERROR", b"The job could not be stored")
 
@@ -55,11 +58,12 @@ class Connection(asyncio.Protocol):
     """The IO of one peer; client and worker at once if it likes."""
 
     # One of these for each idle worker: no __dict__.
-    __slots__ = ("address", "buffered", "connected_at", "dirty", "drained", "engine", "fd", "handlers", "held_by",
-                 "hub", "local", "out", "parser", "paused", "peer", "readable", "stash", "transport",
+    __slots__ = ("address", "buffered", "connected_at", "denied", "dirty", "drained", "engine", "fd", "handlers",
+                 "held_by", "hub", "names", "near", "out", "parser", "paused", "peer", "readable", "rights", "role",
+                 "stash", "transport",
                  "waiting")  # fmt: skip
 
-    def __init__(self, hub: Hub, handlers: tuple[Handler, ...]) -> None:
+    def __init__(self, hub: Hub, handlers: tuple[Handler, ...], role: str = "") -> None:
         # Shared
         self.hub = hub
         self.engine = hub.engine
@@ -69,7 +73,11 @@ class Connection(asyncio.Protocol):
         self.fd = -1
         self.address = b"-"
         self.connected_at = 0  # milliseconds since 1970
-        self.local = False  # its peer may use verbs that change things
+        self.role = role  # that its listener gives, empty for one that depends on where the peer is
+        self.near = False  # its peer is on this machine
+        self.names: tuple[str, ...] | None = None  # in the peer's certificate; none: it showed none; None: no TLS
+        self.rights = NO_RIGHTS
+        self.denied: dict[bytes, int] | None = None  # functions that it may not work on, though it asked; timeouts
         self.peer = Peer(self, hub.config.exceptions)
         # Reading
         self.parser = PacketParser(hub.config.max_packet, hub.config.max_line)
@@ -244,6 +252,9 @@ class Connection(asyncio.Protocol):
             self.reply(error(lost.code, str(lost).encode()))
         if lost.limit:
             self.hub.limits.met(lost.limit, self.address, f"closed, {lost}")
+        elif str(lost) == SPEAKS_TLS:
+            self.reply(TLS_ALERT)
+            self.hub.seldom.warn(SPEAKS_TLS, "closed the connection of %s: %s", self.address.decode(), lost)
         else:
             logger.info("closing the connection of %s: %s", self.address.decode(), lost)
         self.parser.forget()

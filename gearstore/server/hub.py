@@ -6,7 +6,6 @@ Also the engine's `Outbox` (whom to tell), and the few questions that only the s
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import time
@@ -14,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine
 from random import random
 from typing import TYPE_CHECKING, Any
 
+from gearstore.address import is_loopback
 from gearstore.config import Config
 from gearstore.errors import StoreError
 from gearstore.protocol.packets import NOOP, response
@@ -22,11 +22,13 @@ from gearstore.queue.functions import Function
 from gearstore.queue.job import ENDED, LIVE, RUNNING, Job
 from gearstore.queue.peer import Peer
 from gearstore.queue.record import Record, claimed, claimed_delayed, load
+from gearstore.server.access import admit, readmit
 from gearstore.server.buffers import Buffers
 from gearstore.server.commands import tell_failure
 from gearstore.server.connection import Connection
 from gearstore.server.limits import Limits
 from gearstore.server.rates import Rates
+from gearstore.server.seldom import Seldom
 from gearstore.store.base import Filter, Store
 from gearstore.store.journal import Journal
 
@@ -74,10 +76,11 @@ class Hub:
         self.engine.chance = random
         self.limits = Limits(loop.time, lambda: self.engine.now)
         self.buffers = Buffers(self)
+        self.seldom = Seldom(loop.time)
+        self.connections: dict[Connection, None] = {}
         self.configure(config)
         journal.engine = self.engine
         journal.on_commit = self.end_turn
-        self.connections: dict[Connection, None] = {}
         self.watches: dict[Watch, None] = {}  # who is told of each transition
         self.rates = Rates(self.engine.functions)
         self.started_at = int(time.time() * 1000)
@@ -105,6 +108,9 @@ class Hub:
         engine.max_foreground = config.max_foreground
         self.limits.configure(config)
         self.buffers.configure(config)
+        self.set_time()
+        for connection in list(self.connections):
+            readmit(connection)
 
     # Connections
 
@@ -112,16 +118,16 @@ class Hub:
         """Take a new connection in."""
         if family == socket.AF_UNIX:
             connection.address = b"unix"
-            connection.local = True
+            connection.near = True
         elif peername:  # else it was reset before we had a look
             address = str(peername[0]).partition("%")[0]
             connection.address = address.encode()
-            connection.local = ipaddress.ip_address(address).is_loopback
+            connection.near = is_loopback(address)
         connection.peer.address = connection.address
         connection.connected_at = int(time.time() * 1000)
-        if self.config.manage_from == "any":
-            connection.local = True
         self.connections[connection] = None
+        if connection.names is None:  # else it has to show its certificate first
+            admit(connection)
 
     def leave(self, connection: Connection) -> None:
         """Let a connection go."""
@@ -133,6 +139,12 @@ class Hub:
             self.set_time()
             self.engine.disconnect(connection.peer)
             self.end_turn()
+
+    def turn_away(self, connection: Connection, reason: str) -> None:
+        """Cut a connection for a reason that many may give."""
+        if connection.transport is not None:
+            self.seldom.warn(reason, "closed the connection of %s: %s", connection.address.decode(), reason)
+            connection.transport.abort()
 
     def tune(self, sock: socket.socket) -> None:
         """Notice peers that vanished: gearmand leaves a job with a worker behind a dead link for ever."""

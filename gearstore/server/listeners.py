@@ -8,14 +8,17 @@ import os
 import socket
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gearstore.address import Address
+from gearstore.address import TLS, UNIX, Address, parse_address
 from gearstore.config import Config
 from gearstore.errors import ConfigError
 from gearstore.server.accepting import Acceptor
 from gearstore.server.limits import Limits
+
+Factory = Callable[[], asyncio.Protocol]
 
 MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # this machine doesn't have that address
 FIRST_PASSED = 3  # sd_listen_fds(3): the sockets that systemd passes are the descriptors from this one on
@@ -39,24 +42,29 @@ class Listener:
             self.path = ""
 
 
-async def listen(config: Config, factory: Callable[[], asyncio.Protocol], limits: Limits) -> list[Listener]:
+async def listen(config: Config, factory_for: Callable[[Address], Factory], limits: Limits) -> list[Listener]:
     """Listen on what systemd passes and on every configured address that is not among it.
 
     Raises ConfigError that says which one is not to be had, and why.
     """
     passed = {_name(sock): sock for sock in passed_sockets(os.environ)}
+    configured = {address.place: address for address in config.listen}
     listeners: list[Listener] = []
     try:
         for name, sock in passed.items():
+            address = configured.get(name) or replace(parse_address(name), tls=config.tls and not name.startswith(UNIX))
             sock.listen(config.backlog)
-            listeners.append(Listener(f"{name} (from systemd)", [Acceptor(sock, factory, limits)]))
+            acceptor = Acceptor(sock, factory_for(address), limits)
+            listeners.append(Listener(f"{_spoken(address, name)} (from systemd)", [acceptor]))
         for address in config.listen:
-            if str(address) in passed:
+            if address.place in passed:
                 continue
             try:
                 sockets = await open_sockets(address, config.backlog)
-                name = str(address) if address.path else ", ".join(_shown(sock.getsockname()) for sock in sockets)
-                listeners.append(Listener(name, [Acceptor(sock, factory, limits) for sock in sockets], address.path))
+                names = [str(address)] if address.path else [_shown(sock.getsockname()) for sock in sockets]
+                acceptors = [Acceptor(sock, factory_for(address), limits) for sock in sockets]
+                spoken = ", ".join(_spoken(address, name) for name in names)
+                listeners.append(Listener(spoken, acceptors, address.path))
             except OSError as error:
                 if not (address.optional and error.errno in MISSING):
                     raise ConfigError(f"cannot listen on {address}: {_reason(address, error)}") from None
@@ -172,6 +180,11 @@ def _owner(port: int) -> str | None:
                     name = (process / "comm").read_text().strip()
                     return f"{name} (process {process.name})"
     return None
+
+
+def _spoken(address: Address, name: str) -> str:
+    """Return the name of a place with what is spoken and given there."""
+    return f"{TLS if address.tls else ''}{name}{f', role {address.role}' if address.role else ''}"
 
 
 def _name(sock: socket.socket) -> str:

@@ -8,10 +8,13 @@ import logging
 import os
 import resource
 import signal
+import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from gearstore import __version__
+from gearstore.address import Address
 from gearstore.config import Config, reload_config
 from gearstore.errors import ConfigError, GearstoreError, StoreError
 from gearstore.queue.job import RUNNING
@@ -23,13 +26,16 @@ from gearstore.server.listeners import Listener, listen
 from gearstore.server.loop import loop_factory
 from gearstore.server.notify import Notifier
 from gearstore.server.retention import Retention
+from gearstore.server.tls import TlsTransport
 from gearstore.store.base import Store
 from gearstore.store.journal import Journal
 from gearstore.store.memory import MemoryStore
 from gearstore.store.sqlite import SqliteStore
+from gearstore.tls import of_server
 
 logger = logging.getLogger("gearstore")
 
+EXPIRY = 14 * 86_400  # seconds before its certificate expires that a server begins to warn
 SPARE_FILES = 64  # descriptors kept for the database, logs and listeners
 CLOSE_TIMEOUT = 5.0  # seconds for peers to take their last answers
 STOP_TIME = 30.0  # seconds within which a server ends once no job runs any more, on a slow disk too
@@ -46,6 +52,19 @@ def create_store(config: Config) -> Store:
     return MemoryStore() if config.memory else SqliteStore(str(config.db), config.sync_interval_ms or 0)
 
 
+def load_tls(config: Config) -> ssl.SSLContext | None:
+    """Return what listeners need to speak TLS, None if none does; raise ConfigError if the files are not fit for it."""
+    own = of_server(config)
+    if own is None:
+        if config.tls_cert is not None:
+            logger.warning("there is a certificate, but no address speaks TLS: write tls: before those that shall")
+        return None
+    if own.expires - time.time() < EXPIRY:
+        day = time.strftime("%F", time.gmtime(own.expires))
+        logger.warning("the certificate in %s expires on %s", config.tls_cert, day)
+    return own.context
+
+
 class Server:
     """One server process."""
 
@@ -55,6 +74,7 @@ class Server:
         self.store = create_store(config)
         self.failure: StoreError | None = None
         self.signals: asyncio.Queue[int] = asyncio.Queue()
+        self.tls: ssl.SSLContext | None = None
         self.hub: Hub
         self.journal: Journal
         self.listeners: list[Listener] = []
@@ -65,10 +85,11 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             loop.add_signal_handler(number, self.signals.put_nowait, number)
         self.limit_files()
+        self.tls = load_tls(self.config)
         await self.recover()
         try:
             await self.hub.fill()
-            self.listeners = await listen(self.config, lambda: Connection(self.hub, HANDLERS), self.hub.limits)
+            self.listeners = await listen(self.config, self.protocol_for, self.hub.limits)
             committing = asyncio.create_task(self.journal.run())
             try:
                 self.hub.start()
@@ -142,10 +163,28 @@ class Server:
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
 
+    def protocol_for(self, address: Address) -> Callable[[], asyncio.Protocol]:
+        """Return what makes the connections of a listener."""
+
+        def connect() -> asyncio.Protocol:
+            connection = Connection(self.hub, HANDLERS, address.role)
+            if not address.tls:
+                return connection
+            assert self.tls is not None
+            return TlsTransport(connection, self.tls)
+
+        return connect
+
     def announce(self) -> None:
         """Say where we listen, to the log and to systemd."""
         for listener in self.listeners:
             logger.info("listening on %s", listener.name)
+        for address in self.config.listen:
+            if not (address.near or address.tls):
+                logger.warning(
+                    "%s is open to the network and speaks no TLS: who reaches it can have workers run jobs, and who is "
+                    "on the way can read them (docs/security.md)", address,
+                )  # fmt: skip
         where = self.store.path or "memory only"
         logger.info("gearstore %s serves, database %s", __version__, where)
         self.notifier.ready()
@@ -200,13 +239,15 @@ class Server:
         """SIGHUP: read the configuration again and take over what can change while we run."""
         try:
             config, warnings = reload_config(self.config, os.environ)
+            tls = load_tls(config)
         except GearstoreError as error:
             logger.error("the configuration was not reloaded: %s", error)
             return
         for warning in warnings:
             logger.warning("%s", warning)
-        self.config = config
+        self.config, self.tls = config, tls
         self.hub.configure(config)
+        self.hub.end_turn()
         logger.setLevel(config.log_level)
         logger.info("the configuration is reloaded")
 

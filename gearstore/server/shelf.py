@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gearstore.access import ROLES
 from gearstore.config import load_config
 from gearstore.errors import GearstoreError, StoreUnusable
 from gearstore.queue.record import recover
@@ -33,7 +34,7 @@ class StillHub(Hub):
     def enter(self, connection: Connection, family: int, peername: Any) -> None:
         """Take a connection in."""
         super().enter(connection, family, peername)
-        connection.local = False
+        connection.rights = ROLES["user"].rights
 
     def end_turn(self) -> None:
         """Leave everything as it is."""

@@ -34,6 +34,8 @@ def text_line(conn: Connection, args: list[bytes]) -> None:
         conn.reply(admin.TOO_MANY_ARGUMENTS)
     elif command is None:
         conn.reply(admin.unknown_command(words[0]))
+    elif not (conn.rights.manage or command not in CHANGING) or not (conn.rights.read or command is not show):
+        conn.reply(admin.refused(b"NOT_ALLOWED", b"You may not do this here"))
     else:
         try:
             answer = command(conn, words)
@@ -197,3 +199,4 @@ COMMANDS: dict[bytes, Callable[[Connection, list[bytes]], bytes]] = {
     b"verbose": verbose,
     b"getpid": getpid,
 }
+CHANGING = (cancel, create, drop, maxqueue)

@@ -182,6 +182,28 @@ def test_the_sample_is_right(tmp_path: Path) -> None:
     assert load_config({}, {}, file)[0] == load_config({}, {})[0]
 
 
+def test_the_rights_of_a_certificate(gearstore: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    file.write_text(
+        'tls_ca = "ca.pem"\n[certificates."w*"]\nwork = ["mail*"]\n[certificates."web*"]\nrole = "client"\n'
+    )
+    show = ["config", "show", "--config", str(file), "--certificate"]
+    assert gearstore.printed(*show, "web-1") == [
+        "# for a server that is started here",
+        '[certificates."web-1"]',
+        f'role = "client"   # {file} [certificates."web*"]',
+        f'submit = ["*"]    # role, {file} [certificates."web*"]',
+        f'work = ["mail*"]  # {file} [certificates."w*"]',
+    ]
+    assert rows(gearstore(*show, "w", "--json"))["role"] == ("monitor", "default")
+    result = gearstore(*show, "x*")
+    assert (result.code, result.errors) == (1, "gearstore: nothing is granted to x*: it is turned away\n")
+    asked = rows(gearstore("config", "show", "--certificate", "web-1", "--json"))  # a server without tables
+    assert asked == dict.fromkeys(("role", "submit", "work"), (None, "the role of the address"))
+    result = gearstore("config", "show", "--certificate", "web-1", "--function", "f")
+    assert (result.code, result.errors) == (2, "gearstore: --function and --certificate exclude each other\n")
+
+
 @pytest.mark.parametrize("command", ["show", "check", "sample"])
 def test_every_help_has_an_example(command: str) -> None:
     result = run_here(["config", command, "--help"])

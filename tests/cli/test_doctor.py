@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from gearstore.protocol.packets import ECHO_REQ
 from gearstore_cli import machine
-from gearstore_cli.examination import Finding, Patient, configuration, functions, is_near, judged
+from gearstore_cli.examination import Finding, Patient, functions, judged, network
 from gearstore_cli.machine import Device, Syncs
-from tests.acceptance.servers import Server
+from tests.acceptance.servers import HOST, Server, free_port
+from tests.authority import Authority
 from tests.cli.conftest import Cli, Worker, run_here
 
 HOUR = 3_600_000
@@ -62,7 +64,7 @@ def test_a_sound_server(another: Callable[..., Cli], worker: Callable[[Cli, str]
     cli = another()
     worker(cli, "f")
     found = findings(cli)
-    assert list(found) == ["server", "config", "database", "rights", "disk", "clock", "files", "functions"]
+    assert list(found) == ["server", "config", "network", "database", "rights", "disk", "clock", "files", "functions"]
     assert advices(found) == {}
     assert found["functions"] == [("1 function, 1 worker", "")]
     assert any("a sync takes" in sentence for sentence, _ in found["disk"])
@@ -107,13 +109,12 @@ def test_many_functions() -> None:
 
 
 def test_what_a_configuration_gives_up(another: Callable[..., Cli], tmp_path: Path) -> None:
-    cli = another("--sync", "interval:50", "--manage-from", "any")
+    cli = another("--sync", "interval:50")
     config = tmp_path / "gearstore.toml"
     config.write_text("prot = 1")
     found = findings(cli, "--config", str(config))
     assert "correct it" in advice_about(found, "prot is not an option")
     assert "full" in advice_about(found, "a power cut may lose jobs (sync interval:50)")
-    assert "loopback" in advice_about(found, "may cancel and purge")
 
 
 def test_a_server_in_memory(another: Callable[..., Cli]) -> None:
@@ -123,14 +124,53 @@ def test_a_server_in_memory(another: Callable[..., Cli]) -> None:
 
 
 @pytest.mark.parametrize(
-    "address, near",
-    [("127.0.0.1:4730", True), ("[::1]:4730", True), ("unix:/run/x", True), ("localhost:1", True),
-     ("0.0.0.0:4730", False), ("*:4730", False), ("10.1.2.3:4730", False), ("[::]:4730", False)],
-)  # fmt: skip
-def test_who_is_near(address: str, near: bool) -> None:
-    assert is_near(address) is near
-    patient = Patient("", None, settings={"listen": [address]})
-    assert [finding for finding in configuration(patient) if "it listens on" in finding.sentence] == [] or not near
+    "listen, tls_ca, sentences",
+    [
+        ("127.0.0.1:4730", None, []),
+        ("unix:/run/x,role=admin", None, []),
+        ("tls:localhost:1", None, []),
+        ("*:4730", None, ["it listens on *:4730 without TLS: whoever"]),
+        ("[::]:4730,role=user", "ca", ["it listens on [::]:4730 without TLS: whoever"]),
+        ("10.1.2.3:1,role=admin", "ca", ["it listens on 10.1.2.3:1 without", "everybody who reaches 10.1.2.3:1 may c"]),
+        ("tls:*:1", None, ["it listens on tls:*:1 and asks for no certificate"]),
+        ("tls:*:1,role=admin", None, ["it listens on tls:*:1 and asks for no", "everybody who reaches tls:*:1 may "]),
+        ("tls:*:1,role=admin", "ca", []),
+    ],
+)
+def test_who_can_reach_it(listen: str, tls_ca: str | None, sentences: list[str]) -> None:
+    patient = Patient("", None, settings={"listen": [listen], "tls_ca": tls_ca})
+    *found, last = network(patient)
+    assert [finding.sentence[: len(begin)] for finding, begin in zip(found, sentences, strict=True)] == sentences
+    assert all(finding.advice for finding in found)
+    assert last == (f"it listens on {listen}", "")
+
+
+def test_certificates(another: Callable[..., Cli], tmp_path: Path, worker: Callable[[Cli, str], Worker]) -> None:
+    authority = Authority(tmp_path / "authority")
+    authority.server()
+    for name, days in (("soon", 29), ("later", 31)):
+        authority.issue(name, ["DNS:localhost"], days=days)
+    good = Path(authority.directory / "cert.pem")
+    good.symlink_to(authority.directory / "later.pem")
+    cli = another("--listen", f"tls:{HOST}:{free_port()},role=client", "--tls-cert", str(good))
+    found = findings(cli)["network"]
+    assert found[0][0].startswith(f"the certificate in {good} (later, localhost) is good until 20")
+    assert found[0][1] == ""
+    good.unlink()
+    good.symlink_to(authority.directory / "soon.pem")
+    assert "make a new one, then reload" in advice_about(findings(cli), f"{good} (soon, localhost) is good until")
+    good.unlink()
+    assert "which would fail" in advice_about(findings(cli), f"tls_cert: {good}: No such file or directory")
+
+
+def test_a_worker_that_may_not(another: Callable[..., Cli], worker: Callable[[Cli, str], Worker]) -> None:
+    port = free_port()
+    cli = another("--listen", f"{HOST}:{port},role=client")
+    boss = cli.address
+    cli.address = f"{HOST}:{port}"
+    worker(cli, "mail").report(ECHO_REQ)
+    cli.address = boss
+    assert "grant it" in advice_about(findings(cli), "127.0.0.1 (by-hand) asks to work on mail, which it may not")
 
 
 def test_rights(another: Callable[..., Cli]) -> None:

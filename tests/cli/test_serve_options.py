@@ -15,6 +15,7 @@ import pytest
 from gearstore.config import FOREIGN, OPTIONS, Config, load_config
 from gearstore.errors import ConfigError
 from gearstore_cli.serve import serve, set_up_logging
+from tests.authority import Authority
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -83,12 +84,18 @@ def test_every_option_of_gearmand_is_accepted(run: Run) -> None:
     assert len(lines) == 16
 
 
-@pytest.mark.parametrize("flags", [["--ssl"], ["--ssl-ca-file", "x"], ["--ssl-certificate=x"], ["--ssl-key", "x"]])
-def test_tls_is_refused(run: Run, flags: list[str]) -> None:
-    result = run("--check-config", *flags)
+def test_gearmands_options_for_tls_mean_the_same(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    authority.server()
+    files = ("--ssl-certificate", "authority/server.crt", "--ssl-key=authority/server.key")
+    result = run("--check-config", "--ssl", *files, "--ssl-ca-file", "authority/ca.pem")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "ok\n", "")
+    result = run("--check-config", "--ssl", *files, "--ssl-ca-file", "authority/none.pem")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"gearstore: {flags[0].partition('=')[0]}: ")
-    assert "TLS" in result.stderr
+    assert result.stderr.startswith(f"gearstore: tls_ca: {tmp_path}/authority/none.pem: No such file or directory")
+    result = run("--check-config", "--ssl")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("gearstore: listen: tls:127.0.0.1:4730 needs a certificate")
 
 
 @pytest.mark.parametrize(

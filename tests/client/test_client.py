@@ -26,8 +26,9 @@ from gearstore.client import (
     WorkerJob,
 )
 from gearstore.protocol.packets import ECHO_RES, JOB_CREATED, WORK_COMPLETE, WORK_DATA, response
-from tests.acceptance.servers import Server, run, tool
+from tests.acceptance.servers import HOST, Server, free_port, run, tool
 from tests.acceptance.wire import Connection, PacketType
+from tests.authority import Authority
 from tests.client.conftest import StartServer, address, in_thread, peer, working
 
 EVERY_BYTE = bytes(range(256)) * 4000
@@ -355,7 +356,27 @@ async def test_tls(server: Server, tmp_path: Path, f: str) -> None:
         async with Client(place, tls=outside) as client, working(worker, max_jobs=1):
             assert await client.run(f, EVERY_BYTE) == EVERY_BYTE[::-1]
         async with Client(place, tls=ssl.create_default_context()) as client:
-            with pytest.raises(Unreachable, match="certificate verify failed"):
+            with pytest.raises(Unreachable, match="the certificate is of a CA that is not known here"):
+                await client.echo()
+
+
+async def test_gearstores_own_tls(start_server: StartServer, tmp_path: Path, f: str) -> None:
+    authority = Authority(tmp_path / "authority")
+    port = free_port()
+    start_server("gearstore", "--listen", f"tls:{HOST}:{port}", "--tls-cert", str(authority.server()))
+    context, place = ssl.create_default_context(cafile=authority.ca), f"tls:localhost:{port}"
+    worker = Worker(place, tls=context)
+    worker.register(f, lambda job: job.workload[::-1])
+    async with Client(place, tls=context) as client, working(worker, max_jobs=1):
+        assert await client.run(f, EVERY_BYTE * 4) == (EVERY_BYTE * 4)[::-1]
+        assert (await client.submit_background(f)).server == place
+        assert await client.command("version")
+    async with Client(place) as client:  # which trusts the CAs of the system
+        with pytest.raises(Unreachable, match="the certificate is of a CA that is not known here"):
+            await client.echo()
+    for plain in (f"localhost:{port}", f"{HOST}:{port}"):
+        async with Client(plain) as client:
+            with pytest.raises(Unreachable, match=f"the server at {plain} speaks TLS: write tls:{plain}"):
                 await client.echo()
 
 

@@ -13,7 +13,7 @@ from tests.acceptance.servers import HOST, clean_environment, free_port, tool
 from tests.docs.transcript import Command, File, Stage, Story, commands, matches, steps, stories
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs/operations.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs/operations.md", ROOT / "docs/security.md"]
 STORIES = [story for document in DOCUMENTS for story in stories(document)]
 
 PROGRAM = f"""#!/bin/sh
@@ -38,13 +38,21 @@ case $1 in
     *) exit 2 ;;
 esac
 """
+JOURNALCTL = """#!/bin/sh
+cat $STAGE/log
+"""
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """A stage with a server."""
     port = str(free_port())
-    for name, text in (("bin/gearstore", PROGRAM), ("bin/systemctl", SYSTEMCTL), ("etc/gearstore.toml", "")):
+    for name, text in (
+        ("bin/gearstore", PROGRAM),
+        ("bin/systemctl", SYSTEMCTL),
+        ("bin/journalctl", JOURNALCTL),
+        ("etc/gearstore.toml", ""),
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
@@ -57,7 +65,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     }  # fmt: skip
     names = {
         "/etc/gearstore": f"{tmp_path}/etc", "/var/lib/gearstore": f"{tmp_path}/lib",
-        "/var/backups": f"{tmp_path}/backups", f"{HOST}:4730": f"{HOST}:{port}",
+        "/var/backups": f"{tmp_path}/backups", f"{HOST}:4730": f"{HOST}:{port}", ":4731": f":{free_port()}",
     }  # fmt: skip
     systemctl = str(tmp_path / "bin/systemctl")
     subprocess.run([systemctl, "start"], env=environment, check=True, timeout=300)
@@ -68,7 +76,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 @pytest.mark.slow
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.title)
 def test_a_story(stage: Stage, story: Story) -> None:
-    for name, package in (("column", "bsdextrautils"), ("jq", "jq")):
+    for name, package in (("column", "bsdextrautils"), ("jq", "jq"), ("openssl", "openssl")):
         if any(isinstance(step, Command) and name in step.text for step in story.steps):
             tool(name, package)
     assert "\n\n".join(stage.run(story)) == ""

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -153,9 +154,9 @@ class Server:
             pytest.fail(f"not ready: {self.log}")
         self.port = self.find_port()
 
-    def find_port(self) -> int:
-        """Return the TCP port that the server listens on, 0 if it has none."""
-        ports = re.findall(rf"listening on {re.escape(HOST)}:(\d+)", self.log)
+    def find_port(self, before: str = "", behind: str = "") -> int:
+        """Return the TCP port that the server listens on, with this before or behind its name; 0 if it has none."""
+        ports = re.findall(rf"listening on {before}{re.escape(HOST)}:(\d+){behind}$", self.log, re.MULTILINE)
         return int(ports[-1]) if ports else 0
 
     def restart(self, *options: str) -> None:
@@ -215,9 +216,9 @@ class Server:
 
     # Talking
 
-    def connect(self, address: tuple[str, int] | str | None = None) -> Wire:
+    def connect(self, address: tuple[str, int] | str | None = None, tls: ssl.SSLContext | None = None) -> Wire:
         """Return a new connection."""
-        wire = Wire(address or (HOST, self.port))
+        wire = Wire(address or (HOST, self.port), tls)
         self.wires.append(wire)
         return wire
 

@@ -164,7 +164,8 @@ def test_workers(connect: Connect, f: bytes) -> None:
     worker.expect(JOB_ASSIGN, handle, f, b"")
     (row,) = [row for row in client.manage("workers") if row["functions"]]
     assert list(row) == [
-        "fd", "address", "client_id", "connected_at", "functions", "timeouts", "asleep", "jobs",
+        "fd", "address", "client_id", "connected_at", "functions", "timeouts", "denied", "certificate",
+        "asleep", "jobs",
     ]  # fmt: skip
     assert row["address"] == HOST and row["client_id"] == "w \udcff1" and row["asleep"] is False
     assert row["functions"] == [f.decode() + "\udcfe", f.decode()]

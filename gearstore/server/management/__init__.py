@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gearstore.server.connection import Connection
 
 MODULES = (looking, counting, limiting, watching, changing, steering, keeping)
+COUNTS = ("hello", "status", "workers", "limits")  # the verbs that show no job
 VERBS: dict[str, Verb] = {name: verb for module in MODULES for name, verb in module.VERBS.items()}
 
 
@@ -24,8 +25,10 @@ async def manage(conn: Connection, line: bytes) -> None:
     try:
         name, request = parse(line, VERBS)
         verb = VERBS[name]
-        if verb.changes and not conn.local:
-            raise Refusal("refused", f"{name} is taken from the Unix socket and from loopback only (manage_from)")
+        if verb.changes and not conn.rights.manage:
+            raise Refusal("refused", f"{name} is for administrators, which you are not here")
+        if not (conn.rights.read or name in COUNTS):
+            raise Refusal("refused", f"{name} shows jobs or settings, and you may only look at counts here")
         await verb.work(conn, request)
         conn.reply(b".\n")
     except Refusal as refusal:

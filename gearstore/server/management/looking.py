@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gearstore import __version__
 from gearstore.server.management.choosing import KEYS, cause_id, describe, matching
 from gearstore.server.management.request import Object, Refusal, Verb, data, send, strings, text
-from gearstore.settings import options_of, policy_of
+from gearstore.settings import options_of, policy_of, rights_of
 from gearstore.store.base import REPLAY
 
 if TYPE_CHECKING:
@@ -39,9 +39,14 @@ async def hello(conn: Connection, request: Object) -> None:
 
 
 async def config(conn: Connection, request: Object) -> None:
-    """What the server is configured to do, or the policy of a function."""
+    """What the server is configured to do, or the policy of a function, or the rights of a certificate."""
     used = conn.hub.config
-    settings = policy_of(used, data(request["function"])) if "function" in request else options_of(used)
+    if "certificate" in request:
+        settings = rights_of(used, request["certificate"])
+        if not settings:
+            raise Refusal("not_found", f"nothing is granted to {request['certificate']}: it is turned away")
+    else:
+        settings = policy_of(used, data(request["function"])) if "function" in request else options_of(used)
     send(conn, *(setting._asdict() for setting in settings))
 
 
@@ -58,6 +63,8 @@ async def workers(conn: Connection, request: Object) -> None:
                 "connected_at": other.connected_at,
                 "functions": [text(function.name) for function in peer.order],
                 "timeouts": {text(function.name): limit for function, limit in peer.abilities.items() if limit},
+                "denied": [text(name) for name in other.denied or ()],
+                "certificate": list(other.names) if other.names else None,
                 "asleep": peer.asleep,
                 "jobs": [
                     {"handle": text(job.handle), "function": text(job.function.name), "started_at": job.started_at}
@@ -142,7 +149,7 @@ async def failures(conn: Connection, request: Object) -> None:
 
 VERBS = {
     "hello": Verb(hello),
-    "config": Verb(config, {"function": (str,)}),
+    "config": Verb(config, {"function": (str,), "certificate": (str,)}),
     "workers": Verb(workers),
     "jobs": Verb(jobs, KEYS),
     "failures": Verb(failures, {"function": (str,)}),
