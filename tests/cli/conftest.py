@@ -79,13 +79,15 @@ class Cli:
         try:
             interrupted = False
             while True:
-                if interrupted and not select.select([master], [], [], 1)[0]:
-                    # A signal that comes just before the terminal is read is noticed with the next key.
+                if interrupted and not select.select([master], [], [], 5)[0]:
+                    # A signal that comes just before the terminal is read is noticed with the next key. Who has said
+                    # something since has noticed it, and would die of another one at the end of its Python.
                     os.write(master, INTERRUPT.encode())
                     continue
                 if not (data := read_terminal(master)):
                     break
                 shown += data
+                interrupted = interrupted and not data.replace(b"^C", b"").strip()
                 if typed and when.encode() in shown:
                     os.write(master, (typed if isinstance(typed, str) else typed()).encode())
                     typed, interrupted = "", typed == INTERRUPT
