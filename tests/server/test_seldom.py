@@ -1,8 +1,16 @@
 """Log lines that peers can provoke are few."""
 
+import logging
+
 import pytest
 
 from gearstore.server.seldom import MOST_KINDS, PAUSE, Seldom
+
+
+@pytest.fixture(autouse=True)
+def heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Let warnings be heard, whatever other tests have set."""
+    caplog.set_level(logging.WARNING, "gearstore")
 
 
 class Clock:

@@ -1,6 +1,7 @@
 """TLS: what is spoken and what is refused, what certificates grant, and what becomes of both at a reload."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -241,6 +242,7 @@ async def test_who_does_not_begin_is_closed(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server_tls, "HANDSHAKE_TIMEOUT", 0.05)
+    caplog.set_level(logging.WARNING, "gearstore")
     store, loop = MemoryStore(), asyncio.get_running_loop()
     hub = Hub(load_config({"memory": True}, {})[0], store, Journal(store, lambda error: None), loop)
     context = server_context(Files(authority.directory / "server.pem")).context
