@@ -28,7 +28,8 @@ from gearstore.store.migrations import migrate
 from gearstore.store.pace import COMMIT_WORK, MOST_PAGES, SMALL, Log, Pace
 from gearstore.store.reader import LIVE, Reader, match, refuse_newer, translated
 from gearstore.store.recovery import recover
-from gearstore.store.reserve import MOVED_IN, NoRoom, Reserve
+from gearstore.store.reserve import NoRoom, Reserve
+from gearstore.store.soundness import TOUCH, examine
 from gearstore.store.thread import Worker
 
 Result = TypeVar("Result")
@@ -111,6 +112,7 @@ class SqliteStore(Reader):
         try:
             log_missing = files.inspect(self._file)
             create(self._file)
+            examine(self._file)
             files.renew_log(self._file)
             begin = partial(self._begin, log_missing, prefix, max_interruptions, window, holds)
             try:
@@ -172,7 +174,7 @@ class SqliteStore(Reader):
                     f"{self._file}: SQLite keeps {pragma} at {found} where {wanted} is needed for durability: "
                     "put the database on a local file system"
                 )
-        migrate(self._writer)
+        migrate(self._writer, TOUCH)
         (clean,) = execute("SELECT value FROM meta WHERE name = 'clean'").fetchone()
         if log_missing and not clean:
             self.warning = (
@@ -185,14 +187,10 @@ class SqliteStore(Reader):
         execute("PRAGMA busy_timeout = 0")
         if busy:
             raise StoreError(f"{self._file} is read by another program that must end first")
-        execute(MOVED_IN)
         if spare_room:
             with suppress(StoreFull):  # new jobs will be refused until there is room
                 self._reserve.take(self._writer)
                 self._grow_log()
-        problems = execute("PRAGMA quick_check(1)").fetchone()[0] if self._small() else "ok"
-        if problems != "ok":
-            raise StoreUnusable(f"{self._file} is damaged ({problems}): restore it from a backup")
 
     def _grow_log(self) -> None:
         """Write the log to its full size once: a disk overwrites blocks faster than it appends them
@@ -209,10 +207,6 @@ class SqliteStore(Reader):
         if self._writer.in_transaction:
             execute("ROLLBACK")
         execute("PRAGMA cache_size = -32000")
-
-    def _small(self) -> bool:
-        """Whether a check of the whole file at each start takes no noticeable time."""
-        return os.stat(self._file).st_size <= 256 << 20
 
     async def close(self) -> None:
         """See `Store`."""

@@ -20,6 +20,7 @@ import pytest
 
 from gearstore.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gearstore.queue.job import DONE, FAILED, NORMAL, QUEUED
+from gearstore.store.backup import back_up
 from gearstore.store.base import Changes, Filter, Store
 from gearstore.store.sqlite import SqliteStore
 from tests.store.conformance import FUNCTION, PREFIX, StoreTests, Writer, claim, everything
@@ -514,6 +515,57 @@ async def test_a_damaged_page_is_refused_at_the_start(path: Path) -> None:
         content[page * 8192 : page * 8192 + 8] = b"\xff" * 8
     path.write_bytes(content)
     assert "damaged" in await refused(path)
+
+
+async def test_the_log_of_a_killed_server_beside_a_backup(store: SqliteStore, tmp_path: Path) -> None:
+    """SQLite would take it for the backup's own and mix the two."""
+    write = Writer()
+    await write.new(1).new(2).to(store)
+    back_up(str(store.path), tmp_path / "backup.db", False, lambda done, total: None)
+    store._writer.execute("PRAGMA wal_checkpoint(RESTART)")
+    await write.new(3).done(1).to(store)
+    copy = killed(store, tmp_path / "copy" / "killed.db")
+    log = Path(f"{copy}-wal")
+    shutil.copy(tmp_path / "backup.db", copy)
+    contents = [copy.read_bytes(), log.read_bytes()]
+    assert f"{log} does not belong to {copy}" in await refused(copy)
+    assert [copy.read_bytes(), log.read_bytes()] == contents
+    log.rename(tmp_path / "away")
+    other = await opening(copy)
+    assert await claim(other) == [1, 2]
+    await other.close()
+
+
+async def test_a_log_that_makes_no_sense_with_its_file(path: Path, tmp_path: Path) -> None:
+    """A file of the same server, copied while it ran, and a later log: what they give together is looked at first."""
+    store, write = await opening(path), Writer()
+    await write.new(1).to(store)
+    early = tmp_path / "early"
+    shutil.copy(path, early)
+    for id in range(2, 80):
+        await write.new(id, workload=b"x" * 10_000).to(store)
+        if id % 10 == 0:
+            store._writer.execute("PRAGMA wal_checkpoint(RESTART)")
+    copy = killed(store, tmp_path / "copy" / "killed.db")
+    shutil.copy(early, copy)
+    contents = [copy.read_bytes(), Path(f"{copy}-wal").read_bytes()]
+    assert "damaged" in await refused(copy)
+    assert [copy.read_bytes(), Path(f"{copy}-wal").read_bytes()] == contents
+    await store.close()
+
+
+async def test_a_log_that_was_removed_and_came_back(path: Path, tmp_path: Path) -> None:
+    """As after a power cut right after an orderly end, or in the middle of a start."""
+    store = await opening(path)
+    await Writer().new(1).to(store)
+    store._writer.execute("UPDATE meta SET value = 1 WHERE name = 'clean'")
+    copy = killed(store, tmp_path / "copy" / "killed.db")
+    await store.close()
+    shutil.copy(path, copy)
+    other = await opening(copy)
+    assert await claim(other) == [1]
+    assert other.warning == ""
+    await other.close()
 
 
 # A crash while the file was made
