@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,9 @@ from gearstore.protocol.packets import (
     JOB_ASSIGN,
     JOB_CREATED,
     NO_JOB,
-    NOOP,
-    PRE_SLEEP,
     SUBMIT_JOB,
     SUBMIT_JOB_BG,
+    SUBMIT_JOB_EPOCH,
     WORK_COMPLETE,
 )
 from tests.powercut.recording import Recorder, compiler_is_there
@@ -134,38 +134,68 @@ def test_a_start_that_meets_io_errors(
     assert server.connect().show(kept)["state"] == "queued"
 
 
-@needs_compiler
-def test_a_queue_that_cannot_be_read_disturbs_no_other(faulty: Callable[..., Server], recorder: Recorder) -> None:
-    server = faulty("--window=16")
-    client, worker = server.connect(), server.connect()
-    handles = [client.submit(SUBMIT_JOB_BG, b"f", b"", b"x" * 20_000) for _ in range(300)]
-    server.kill()  # so that no page is in memory
+# Damage in the file
+
+
+def test_a_damaged_row_is_set_aside_and_the_rest_runs(start_server: StartServer) -> None:
+    server = start_server()
+    client = server.connect()
+    handles = [client.submit(SUBMIT_JOB_BG, b"f", b"", b"job %d" % n) for n in range(3)]
+    later = client.submit(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (time.time() + 3600), b"later")
+    assert server.terminate() == 0
+    with closing(sqlite3.connect(server.db)) as other:
+        other.execute("UPDATE jobs SET workload = CAST('jog ' AS BLOB) WHERE workload IN (?, ?)", (b"job 1", b"later"))
+        other.commit()
     server.restart()
     client, worker = server.connect(), server.connect()
     worker.send(CAN_DO, b"f")
+    for handle in (handles[0], handles[2]):
+        worker.send(GRAB_JOB)
+        assert worker.expect(JOB_ASSIGN)[0] == handle
+        worker.send(WORK_COMPLETE, handle, b"")
     worker.send(GRAB_JOB)
-    worker.expect(JOB_ASSIGN)
-    recorder.faults.reads = -1
-    taken = 1
-    while worker.ask(GRAB_JOB)[0] is JOB_ASSIGN:
-        taken += 1
-    server.expect_log("cannot read the queue of b'f'")
-    # Others go on
-    other = server.connect()
-    foreground = other.submit(SUBMIT_JOB, b"g", b"", b"")
-    other.send(CAN_DO, b"g")
-    other.send(GRAB_JOB)
-    other.expect(JOB_ASSIGN, foreground, b"g", b"")
-    recorder.faults.heal()
-    worker.send(PRE_SLEEP)
-    worker.expect(NOOP)
-    while taken < len(handles):
-        kind, _ = worker.ask(GRAB_JOB)
-        if kind is NO_JOB:
-            worker.send(PRE_SLEEP)
-            worker.expect(NOOP)
-        else:
-            taken += 1
+    worker.expect(NO_JOB)
+    for handle in (handles[1], later):
+        job = client.show(handle)
+        assert (job["state"], job["reason"]) == ("held", "damaged")
+        assert server.log.count(f"{handle.decode()} was altered on disk: it is held and not handed out") == 1
+
+
+# Other programs on the file (more in test_lifecycle.py)
+
+
+@pytest.mark.parametrize("mode", ["IMMEDIATE", "EXCLUSIVE"])
+def test_who_needs_no_disk_never_waits_for_a_lock(start_server: StartServer, mode: str) -> None:
+    server = start_server()
+    client, other, worker = server.connect(), server.connect(), server.connect()
+    worker.send(CAN_DO, b"g")
+    slowest = 0.0
+    with closing(sqlite3.connect(server.db, isolation_level=None)) as foreign:
+        foreign.execute(f"BEGIN {mode}")
+        client.send(SUBMIT_JOB_BG, b"f", b"", b"waits")
+        for _ in range(200):
+            started = time.monotonic()
+            handle = other.submit(SUBMIT_JOB, b"g", b"", b"")
+            worker.send(GRAB_JOB)
+            worker.expect(JOB_ASSIGN, handle, b"g", b"")
+            worker.send(WORK_COMPLETE, handle, b"")
+            other.expect(WORK_COMPLETE, handle, b"")
+            slowest = max(slowest, time.monotonic() - started)
+        foreign.execute("ROLLBACK")
+    assert slowest < AT_ONCE
+    kept = client.expect(JOB_CREATED)[0]
+    assert client.show(kept)["state"] == "queued"
+
+
+def test_a_foreign_backup_under_load(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    client = server.connect()
+    told = []
+    with closing(sqlite3.connect(server.db)) as source, closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        for n in range(30):
+            told.append(client.submit(SUBMIT_JOB_BG, b"f", b"", b"%d" % n * 1000))
+            source.backup(copy, pages=1 + n)
+    assert [row[0] for row in client.rows(b"show jobs")] == told
     assert server.terminate() == 0
 
 
