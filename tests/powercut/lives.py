@@ -13,6 +13,7 @@ from tests.powercut.serve import command
 from tests.powercut.workload import Crowd, Plan
 from tests.server.process import Server, eventually
 
+WITHIN = 60.0  # seconds; only a machine that does much else needs them
 BUSY = 60  # submits that are answered before a life ends
 
 Life = Callable[["Subject", Crowd], None]
@@ -52,7 +53,7 @@ class Subject:
     def busy(self, crowd: Crowd, jobs: int = BUSY) -> None:
         """Wait until so many more submits were answered."""
         wanted = crowd.answered + jobs
-        eventually(lambda: crowd.answered >= wanted or self.server.process.poll() is not None, "answers")
+        eventually(lambda: crowd.answered >= wanted or self.server.process.poll() is not None, "answers", WITHIN)
 
     def end(self) -> None:
         """Leave nothing running."""
@@ -69,7 +70,7 @@ def killed(subject: Subject, crowd: Crowd) -> None:
 def stopped(subject: Subject, crowd: Crowd) -> None:
     """An orderly end in the middle of it."""
     subject.busy(crowd)
-    assert subject.server.terminate() == 0
+    assert subject.server.terminate(WITHIN) == 0
 
 
 def sync_fails(subject: Subject, crowd: Crowd) -> None:
@@ -77,7 +78,7 @@ def sync_fails(subject: Subject, crowd: Crowd) -> None:
     subject.busy(crowd)
     subject.faults.error = errno.EIO
     subject.faults.syncs = 1
-    assert subject.server.wait() == 1, subject.server.log
+    assert subject.server.wait(WITHIN) == 1, subject.server.log
 
 
 def syncs_fail(subject: Subject, crowd: Crowd) -> None:
@@ -85,7 +86,7 @@ def syncs_fail(subject: Subject, crowd: Crowd) -> None:
     subject.busy(crowd)
     subject.faults.error = errno.EIO
     subject.faults.syncs = -1
-    assert subject.server.wait() == 1, subject.server.log
+    assert subject.server.wait(WITHIN) == 1, subject.server.log
 
 
 def young_log_fails(subject: Subject, crowd: Crowd) -> None:
@@ -95,7 +96,7 @@ def young_log_fails(subject: Subject, crowd: Crowd) -> None:
     subject.faults.error = errno.EIO
     subject.faults.dies = 1
     subject.faults.young = 2  # (the header of the log comes first)
-    assert subject.server.wait() == -signal.SIGKILL, subject.server.log
+    assert subject.server.wait(WITHIN) == -signal.SIGKILL, subject.server.log
 
 
 def disk_full(subject: Subject, crowd: Crowd) -> None:
@@ -103,7 +104,7 @@ def disk_full(subject: Subject, crowd: Crowd) -> None:
     subject.busy(crowd)
     subject.faults.error = errno.ENOSPC
     subject.faults.room = 0
-    eventually(lambda: subject.faults.failed > 5, "a full disk", 20)
+    eventually(lambda: subject.faults.failed > 5, "a full disk", WITHIN)
     subject.faults.heal()
     subject.busy(crowd, 20)
     subject.server.signal(signal.SIGKILL)

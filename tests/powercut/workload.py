@@ -142,7 +142,7 @@ class Crowd:
         """Wait until so many more submits were answered; False if none will be any more."""
         wanted = self.answered + jobs
         with self.progress:
-            self.progress.wait_for(lambda: self.answered >= wanted or self.over, 20)
+            self.progress.wait_for(lambda: self.answered >= wanted or self.over, 60)
         return not self.over
 
     @contextmanager
@@ -156,7 +156,7 @@ class Crowd:
         try:
             yield
         finally:
-            self.server.process.wait(20)
+            self.server.process.wait(60)
             with self.progress:
                 self.over = True
                 self.progress.notify_all()

@@ -21,7 +21,6 @@ from gearstore.protocol.packets import (
     JOB_ASSIGN,
     JOB_CREATED,
     NO_JOB,
-    SUBMIT_JOB,
     SUBMIT_JOB_BG,
     SUBMIT_JOB_EPOCH,
     WORK_COMPLETE,
@@ -32,7 +31,6 @@ from tests.server.process import HOST, SERVE, Server, StartServer, run_serve
 from tests.server.wire import Wire, packet
 
 needs_compiler = pytest.mark.skipif(not compiler_is_there(), reason="there is no C compiler for the recorder")
-AT_ONCE = 1.0  # seconds
 
 
 @pytest.fixture
@@ -77,13 +75,11 @@ def test_an_io_error_stops_it_and_no_answer_is_wrong(
     worker.send(GRAB_JOB)
     worker.expect(JOB_ASSIGN, kept[0], b"f", b"0")
     setattr(recorder.faults, call, times)
-    started = time.monotonic()
     worker.send_bytes(packet(WORK_COMPLETE, kept[0], b"") + packet(GRAB_JOB))
     for connection in (client, other):
         connection.send_bytes(b"".join(packet(SUBMIT_JOB_BG, b"f", b"", b"x") for _ in range(2000)))
     told = answers(client) + answers(other)
     assert server.wait() == 1
-    assert time.monotonic() - started < 5 * AT_ONCE  # (this machine may be busy)
     assert "the server stops, what was acknowledged is stored" in server.log
     recorder.faults.heal()
     server.restart()
@@ -162,29 +158,6 @@ def test_a_damaged_row_is_set_aside_and_the_rest_runs(start_server: StartServer)
 
 
 # Other programs on the file (more in test_lifecycle.py)
-
-
-@pytest.mark.parametrize("mode", ["IMMEDIATE", "EXCLUSIVE"])
-def test_who_needs_no_disk_never_waits_for_a_lock(start_server: StartServer, mode: str) -> None:
-    server = start_server()
-    client, other, worker = server.connect(), server.connect(), server.connect()
-    worker.send(CAN_DO, b"g")
-    slowest = 0.0
-    with closing(sqlite3.connect(server.db, isolation_level=None)) as foreign:
-        foreign.execute(f"BEGIN {mode}")
-        client.send(SUBMIT_JOB_BG, b"f", b"", b"waits")
-        for _ in range(200):
-            started = time.monotonic()
-            handle = other.submit(SUBMIT_JOB, b"g", b"", b"")
-            worker.send(GRAB_JOB)
-            worker.expect(JOB_ASSIGN, handle, b"g", b"")
-            worker.send(WORK_COMPLETE, handle, b"")
-            other.expect(WORK_COMPLETE, handle, b"")
-            slowest = max(slowest, time.monotonic() - started)
-        foreign.execute("ROLLBACK")
-    assert slowest < AT_ONCE
-    kept = client.expect(JOB_CREATED)[0]
-    assert client.show(kept)["state"] == "queued"
 
 
 def test_a_foreign_backup_under_load(start_server: StartServer, tmp_path: Path) -> None:
