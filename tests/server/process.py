@@ -197,6 +197,7 @@ class Server:
         self.disconnect()
         if self.process.poll() is None:
             self.kill()
+        Path(f"{self.db}.reserve").unlink(missing_ok=True)  # pytest keeps the folders of three runs
         self.manager.socket.close()
 
     # Looking
