@@ -8,11 +8,12 @@ ARGS :=
 PYTEST_ARGS :=
 SECONDS := 600
 WORKERS := $(shell echo $$(($$(nproc) + 1)))
+IMAGES := 20000
 RELEASE := bookworm
 CI_CACHE := $(or $(GEARSTORE_CI_CACHE),/var/cache/gearstore-ci)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-main test-deb unit lint docs bench soak deb clients clean
+.PHONY: help run test test-main test-deb unit lint docs bench soak powercut deb clients clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
@@ -55,6 +56,9 @@ bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: AR
 
 soak: $(VENV)/.dev  ## run new seeds of the simulation (SECONDS=600)
 	$(BIN)/python -m tests.simulation --soak $(SECONDS)
+
+powercut: $(VENV)/.dev  ## cut the power of new records of the server (IMAGES=20000)
+	$(BIN)/python -m tests.powercut $(IMAGES)
 
 deb:  ## build the Debian package into build/deb, as root on any Debian, else on this one (RELEASE=trixie)
 	@if [ "$$(id -u)" = 0 ]; then \

@@ -292,6 +292,7 @@ class Hub:
             window.changed = None
             self.loop.call_later(1.0, self.engine.hungry.append, (function, priority))
             return
+        self._tell_damage(records)
         claimed(self.engine, function, priority, records)
         if records:
             self.engine.feed(function, priority)
@@ -304,9 +305,17 @@ class Hub:
         except StoreError as error:
             logger.error("cannot read the delayed jobs: %s", error)
             records = []
+        self._tell_damage(records)
         claimed_delayed(self.engine, by_id, records)
         if records:
             self.end_turn()
+
+    def _tell_damage(self, records: list[Record]) -> None:
+        """Say which jobs will be held because their rows were altered on disk."""
+        for record in records:
+            if not record.intact:
+                handle = self.engine.handle(record.id).decode()
+                logger.error("%s was altered on disk: it is held and not handed out; look at the disk", handle)
 
     def durable(self, patient: bool = True) -> asyncio.Future[None]:
         """Return a future that ends when everything changed so far is on disk, assignments included. Who only looks

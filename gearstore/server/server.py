@@ -37,6 +37,7 @@ logger = logging.getLogger("gearstore")
 
 EXPIRY = 14 * 86_400  # seconds before its certificate expires that a server begins to warn
 SPARE_FILES = 64  # descriptors kept for the database, logs and listeners
+TELL_INTERVAL = 60.0  # seconds between two lines that say the same
 CLOSE_TIMEOUT = 5.0  # seconds for peers to take their last answers
 STOP_TIME = 30.0  # seconds within which a server ends once no job runs any more, on a slow disk too
 
@@ -73,6 +74,7 @@ class Server:
         self.notifier = Notifier()
         self.store = create_store(config)
         self.failure: StoreError | None = None
+        self.refusal_told, self.refusal_told_at = False, -TELL_INTERVAL
         self.signals: asyncio.Queue[int] = asyncio.Queue()
         self.tls: ssl.SSLContext | None = None
         self.hub: Hub
@@ -143,6 +145,7 @@ class Server:
             lambda name: config.policies.of(name).on_restart == "hold",
         )
         self.journal = Journal(self.store, self.on_store_failure)
+        self.journal.on_refusal = self.on_refusal
         self.hub = Hub(config, self.store, self.journal, loop)
         self.limit_connections()
         engine = self.hub.engine
@@ -234,6 +237,18 @@ class Server:
         logger.critical("%s", error)
         self.failure = error
         self.signals.put_nowait(0)
+
+    def on_refusal(self, why: str) -> None:
+        """Say that new jobs are refused, once a minute at most, or that they are stored again."""
+        now = time.monotonic()
+        if why and now >= self.refusal_told_at + TELL_INTERVAL:
+            self.refusal_told, self.refusal_told_at = True, now
+            logger.error("%s: new background jobs are refused until that has passed", why)
+            self.notifier.status(f"refuses new background jobs: {why}")
+        elif not why and self.refusal_told:
+            self.refusal_told = False
+            logger.warning("new background jobs are stored again")
+            self.notifier.status(f"serving, database {self.store.path}")
 
     def reload(self) -> None:
         """SIGHUP: read the configuration again and take over what can change while we run."""

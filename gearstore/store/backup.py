@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gearstore.errors import StoreError
-from gearstore.store.files import owner_of
+from gearstore.store.files import owner_of, sync
 from gearstore.store.view import refuse_outlived, snapshot
 
 PAGES = 512  # copied between two reports of progress: 4 MiB
@@ -115,12 +115,3 @@ def put_in_place(copy: Path, target: Path) -> None:
         sync(target.parent)
     except OSError as error:
         raise StoreError(f"cannot write {target} ({error.strerror}): make space, or name a file elsewhere") from None
-
-
-def sync(path: Path) -> None:
-    """Have a file or directory on disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

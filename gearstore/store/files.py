@@ -12,11 +12,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from gearstore.errors import StoreBusy, StoreUnusable
+from gearstore.errors import StoreBusy, StoreError, StoreUnusable
 
 APPLICATION_ID = 0x67737472  # "gstr"
 SQLITE_MAGIC = b"SQLite format 3\0"
 LOOK = 0.1  # seconds; longer than somebody who looks whether there is an owner holds the lock
+PIECE = 1 << 20  # bytes read at once
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
@@ -39,8 +40,8 @@ class Lock:
                 owner = _owner_in(self._fd)
                 os.close(self._fd)
                 raise StoreBusy(f"{path} is in use by {owner}: stop that server or choose another file with --db")
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        with suppress(OSError):  # (on a full disk nobody can be told who we are)
+            os.pwrite(self._fd, b"%-19d\n" % os.getpid(), 0)
 
     def release(self) -> None:
         """Let another server have the database."""
@@ -141,10 +142,47 @@ def inspect(path: str, writable: bool = True) -> bool:
         raise StoreUnusable(f"{path} is empty: restore it from a backup, or remove it to start with an empty queue")
     if not header.startswith(SQLITE_MAGIC):
         raise StoreUnusable(f"{path} is not a gearstore database: choose another file with --db")
-    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:  # (set before the first table is made)
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise StoreUnusable(f"{path} is the database of another program: choose another file with --db")
     if writable and not os.access(path, os.W_OK):
         raise StoreUnusable(f"{path} is not writable for this user: change its owner, or run as its owner")
-    if log_header and log_header not in WAL_MAGICS:
+    if log_header and log_header not in WAL_MAGICS and not _is_blank(log):
         raise StoreUnusable(f"{log} is damaged: restore it and {path} from a backup")
     return log_header is None
+
+
+def _is_blank(log: Path) -> bool:
+    """Whether a log is nothing but zeros: the power was cut when it had got its length and not yet its header, which is
+    synced before anything follows it."""
+    with log.open("rb") as file:
+        return not any(any(piece) for piece in iter(lambda: file.read(PIECE), b""))
+
+
+def renew_log(path: str) -> None:
+    """Have the log on disk as it reads. Raises StoreError.
+
+    After a failed sync a part of it may be known to the kernel only, which takes it for written and never writes it
+    again. SQLite would take it for stored, and a power cut in the middle of the checkpoint that follows would leave
+    half a transaction in the database. So it is written again, byte for byte, while no SQLite of this process has it.
+    """
+    log = f"{path}-wal"
+    try:
+        with open(log, "r+b", buffering=0) as file:
+            while piece := file.read(PIECE):
+                file.seek(-len(piece), os.SEEK_CUR)
+                file.write(piece)
+            os.fsync(file.fileno())
+        sync(os.path.dirname(path))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreError(f"cannot write {log} ({error.strerror}): look after the disk, then start again") from None
+
+
+def sync(path: str | Path) -> None:
+    """Have a file or directory on disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -87,12 +87,14 @@ class Journal:
         self.engine: Engine  # set by its maker: the two know each other
         self.on_failure = on_failure
         self.on_commit: Callable[[], None] = lambda: None
+        self.on_refusal: Callable[[str], None] = lambda why: None  # why new jobs are refused; "": not any more
         self.batch = Batch()
         self.under_way: Batch | None = None  # closed, and being committed
         self.assignments: dict[int, Job] = {}  # not stored yet
         self.aging: dict[int, Job] = {}  # those of them that are stored if they last another ASSIGNMENT_DELAY
         self.congested = False  # more waits for the disk than should
         self.full = False  # the last batch met a full disk
+        self.refusing = False  # the last new jobs were refused
         self.commits = 0
         self.endings: deque[int] = deque(maxlen=RECENT)  # jobs that ended last
         self.paused: dict[Waiter, None] = {}  # connections that are not read from until the backlog is smaller
@@ -249,8 +251,8 @@ class Journal:
         try:
             try:
                 await self._apply(batch)
-            except StoreFull:
-                await self._refuse(batch)
+            except StoreFull as error:
+                await self._refuse(batch, str(error))
             self.under_way = None
         except StoreError as error:
             self._closing = True
@@ -269,6 +271,9 @@ class Journal:
         self.endings.extend([row[0] for row in changes.done])
         self.endings.extend([row[0] for row in changes.changed if row[1] in ENDED])
         self.full = False
+        if self.refusing and changes.new:
+            self.refusing = False
+            self.on_refusal("")
         if changes.next_id:
             self.engine.ids_until = changes.next_id
         for function_id, name in changes.functions:
@@ -280,10 +285,13 @@ class Journal:
                 by_id[function_id].states[state] -= jobs
         self._settle(batch, states, applied.found)
 
-    async def _refuse(self, batch: Batch) -> None:
+    async def _refuse(self, batch: Batch, why: str) -> None:
         """The disk is full: refuse the new jobs, keep everything else and try it again."""
         self.full = True
         new = {job.id: job for job in batch.jobs.values() if job.stored_state < 0}
+        if new:
+            self.refusing = True
+            self.on_refusal(why)
         for id, job in new.items():
             del batch.jobs[id]
             batch.look_ups.pop(id, None)

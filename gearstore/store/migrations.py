@@ -30,8 +30,9 @@ def statements(text: str) -> list[str]:
     return found
 
 
-def migrate(connection: sqlite3.Connection) -> list[int]:
-    """Bring the database up to date and return the numbers applied. The connection commits by itself."""
+def migrate(connection: sqlite3.Connection, *along: str) -> list[int]:
+    """Bring the database up to date and return the numbers applied. The connection commits by itself; each transaction
+    also holds the statements of `along`."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     applied = []
     for number, text in available("sqlite"):
@@ -40,6 +41,8 @@ def migrate(connection: sqlite3.Connection) -> list[int]:
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement in statements(text):
+                connection.execute(statement)
+            for statement in along:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")

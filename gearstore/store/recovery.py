@@ -9,6 +9,7 @@ from dataclasses import replace
 from gearstore.queue.job import HELD, QUEUED, RUNNING, Reason, coalescing_key
 from gearstore.store.base import Holds, Recovered, unique_hash
 from gearstore.store.reader import recovered
+from gearstore.store.reserve import MOVED_IN
 
 INTERRUPTED = Reason.INTERRUPTED.decode()
 
@@ -19,6 +20,7 @@ def recover(
     """Do all of it in one transaction, see `Store.open`."""
     execute = connection.execute
     execute("BEGIN IMMEDIATE")
+    execute(MOVED_IN)
     interrupted, held = _put_back(connection, max_interruptions, holds)
     _index_uniques(connection, window + interrupted)
     _note_prefix(connection, prefix)

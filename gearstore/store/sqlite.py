@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from time import perf_counter
 from typing import Any, TypeVar
@@ -23,10 +23,13 @@ from gearstore.queue.job import ENDED
 from gearstore.queue.record import Record
 from gearstore.store import files
 from gearstore.store.base import REPLAY, Applied, Changes, Holds, Key, Recovered, never
+from gearstore.store.creation import create
 from gearstore.store.migrations import migrate
-from gearstore.store.pace import MOST_PAGES, SMALL, Log, Pace
+from gearstore.store.pace import COMMIT_WORK, MOST_PAGES, SMALL, Log, Pace
 from gearstore.store.reader import LIVE, Reader, match, refuse_newer, translated
 from gearstore.store.recovery import recover
+from gearstore.store.reserve import NoRoom, Reserve
+from gearstore.store.soundness import TOUCH, examine
 from gearstore.store.thread import Worker
 
 Result = TypeVar("Result")
@@ -40,6 +43,7 @@ SHRINK_PAGES = 64  # given back at once, which takes about as long as a commit
 KIND = "function_id, state, priority"
 PRUNED = "count(*), sum(length(workload) + length(result)), group_concat(DISTINCT nullif(cause, 0))"
 WITH_CAUSE = "SELECT 1 FROM jobs WHERE cause = causes.id AND cause <> 0"
+SCARCE = 16  # times as often is the log checkpointed while there is no room to spare
 SHRINK_WORK = 2000  # rows that would make the log grow as much
 ENDED_STATES = ", ".join(f"{state:d}" for state in ENDED)
 
@@ -82,6 +86,7 @@ class SqliteStore(Reader):
         self._writer: sqlite3.Connection
         self._thread = Worker("gearstore-writer")
         self._lock: files.Lock | None = None
+        self._reserve = Reserve(self._file)
         self._syncing: asyncio.Task[None] | None = None
         self._unsynced = False
         self._pace = Pace()
@@ -106,18 +111,16 @@ class SqliteStore(Reader):
         mask = os.umask(0o027)  # what clients send is not for everybody on this machine
         try:
             log_missing = files.inspect(self._file)
-            self._writer = sqlite3.connect(
-                self._file, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
-            )
+            create(self._file)
+            examine(self._file)
+            files.renew_log(self._file)
+            begin = partial(self._begin, log_missing, prefix, max_interruptions, window, holds)
             try:
-                self._prepare(log_missing)
-                recovered = recover(self._writer, prefix, max_interruptions, window, holds)
-                # That the file is in use has to stand in it: a log that is lost takes along what it says of itself.
-                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                return recovered
-            except BaseException:
-                self._writer.close()
-                raise
+                return begin()
+            except sqlite3.Error as error:
+                if not (self._reserve.explains(error) and self._reserve.release()):
+                    raise
+                return begin(spare_room=False)
         except sqlite3.Error as error:
             self._lock.release()
             raise translated(self._file, error) from error
@@ -127,13 +130,32 @@ class SqliteStore(Reader):
         finally:
             os.umask(mask)
 
-    def _prepare(self, log_missing: bool) -> None:
+    def _begin(
+        self,
+        log_missing: bool,
+        prefix: bytes,
+        max_interruptions: int,
+        window: int,
+        holds: Holds,
+        spare_room: bool = True,
+    ) -> Recovered:
+        self._writer = sqlite3.connect(
+            self._file, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        try:
+            self._prepare(log_missing, spare_room)
+            recovered = recover(self._writer, prefix, max_interruptions, window, holds)
+            # That the file is in use has to stand in it: a log that is lost takes along what it says of itself.
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            return recovered
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def _prepare(self, log_missing: bool, spare_room: bool) -> None:
         """Check that the file is ours and whole, bring it up to date, and set how it is written."""
         execute = self._writer.execute
-        if refuse_newer(self._file, self._writer) == 0:
-            execute("PRAGMA page_size = 8192")
-            execute("PRAGMA auto_vacuum = INCREMENTAL")  # can only be chosen before the first table
-            execute(f"PRAGMA application_id = {files.APPLICATION_ID}")
+        refuse_newer(self._file, self._writer)
         synchronous = 1 if self.interval_ms else 2
         for pragma, value, wanted in (
             ("journal_mode", "WAL", "wal"),
@@ -152,7 +174,7 @@ class SqliteStore(Reader):
                     f"{self._file}: SQLite keeps {pragma} at {found} where {wanted} is needed for durability: "
                     "put the database on a local file system"
                 )
-        migrate(self._writer)
+        migrate(self._writer, TOUCH)
         (clean,) = execute("SELECT value FROM meta WHERE name = 'clean'").fetchone()
         if log_missing and not clean:
             self.warning = (
@@ -165,14 +187,14 @@ class SqliteStore(Reader):
         execute("PRAGMA busy_timeout = 0")
         if busy:
             raise StoreError(f"{self._file} is read by another program that must end first")
-        self._grow_log()
-        problems = execute("PRAGMA quick_check(1)").fetchone()[0] if self._small() else "ok"
-        if problems != "ok":
-            raise StoreUnusable(f"{self._file} is damaged ({problems}): restore it from a backup")
+        if spare_room:
+            with suppress(StoreFull):  # new jobs will be refused until there is room
+                self._reserve.take(self._writer)
+                self._grow_log()
 
     def _grow_log(self) -> None:
         """Write the log to its full size once: a disk overwrites blocks faster than it appends them
-        (benchmarks/README.md, "grown log"). It also keeps space for completions on a full disk.
+        (benchmarks/README.md, "grown log").
 
         A transaction that is too large for the cache is written to the log before it is rolled back.
         """
@@ -185,10 +207,6 @@ class SqliteStore(Reader):
         if self._writer.in_transaction:
             execute("ROLLBACK")
         execute("PRAGMA cache_size = -32000")
-
-    def _small(self) -> bool:
-        """Whether a check of the whole file at each start takes no noticeable time."""
-        return os.stat(self._file).st_size <= 256 << 20
 
     async def close(self) -> None:
         """See `Store`."""
@@ -231,6 +249,15 @@ class SqliteStore(Reader):
         """
         if self._checkpointing is not None:
             await self._checkpointing
+        if changes.new and not self._reserve.held:
+            await self._thread.run(self._reserve.take, self._writer)
+        try:
+            return await self._apply(changes)
+        except NoRoom:
+            await self._thread.run(self._move_in)  # what has to be stored comes again, without new jobs
+            raise
+
+    async def _apply(self, changes: Changes) -> Applied:
         self._unsynced = True
         try:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -246,7 +273,7 @@ class SqliteStore(Reader):
         return applied
 
     def _note_growth(self, rows: int) -> None:
-        if self._log.grew(rows):
+        if self._log.grew(rows if self._reserve.held else SCARCE * (rows + COMMIT_WORK)):
             self._checkpointing = self._thread.run(self._checkpoint)
 
     def _wait_and_begin(self) -> None:
@@ -265,9 +292,18 @@ class SqliteStore(Reader):
     def _checkpoint(self) -> None:
         try:
             _, pages, _ = self._guard(self._writer.execute, "PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except NoRoom:
+            self._move_in()
+            return
         except StoreFull:
             return  # the log keeps everything; again after the next batch
         self._log.checkpointed(pages)
+
+    def _move_in(self) -> None:
+        """Use the room that was kept, if it still is."""
+        if self._reserve.held:
+            with suppress(StoreFull):  # then some of it
+                self._guard(self._reserve.move_in, self._writer)
 
     def _guard(self, work: Callable[..., Result], *args: Any) -> Result:
         """Do part of a transaction; undo all of it if that fails."""
@@ -277,6 +313,8 @@ class SqliteStore(Reader):
             # SQLite rolls back by itself on some errors; only `in_transaction` knows.
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
+            if self._reserve.explains(error):
+                raise NoRoom(f"{self._file}: the disk is full") from error
             raise translated(self._file, error, STOPS) from error
 
     def _statements(self, changes: Changes) -> Applied:

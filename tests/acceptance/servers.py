@@ -139,6 +139,8 @@ class Running:
         if self.alive:
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait(60)
+        for reserve in self.output_path.parent.glob("*.reserve"):
+            reserve.unlink()  # pytest keeps the folders of three runs
 
 
 class Server:

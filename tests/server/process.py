@@ -116,6 +116,7 @@ class Server:
         db: Path | None = None,
         variables: dict[str, str] | None = None,
         cli: bool = False,
+        command: Sequence[str] = ("-c", SERVE),
         passed: Sequence[socket.socket] = (),
     ) -> None:
         self.passed = passed
@@ -123,7 +124,7 @@ class Server:
         self.db = db or directory / "gearstore.db"
         self.options = [*(f"--listen={address}" for address in listen), f"--db={self.db}", *options]
         self.variables = variables or {}
-        self.command = ["-m", "gearstore_cli", "serve"] if cli else ["-c", SERVE]
+        self.command = ["-m", "gearstore_cli", "serve"] if cli else list(command)
         self.manager = Manager()
         self.log_path = directory / f"log{next(_numbers)}"
         self.wires: list[Wire] = []
@@ -191,6 +192,7 @@ class Server:
         self.disconnect()
         if self.process.poll() is None:
             self.kill()
+        Path(f"{self.db}.reserve").unlink(missing_ok=True)  # pytest keeps the folders of three runs
         self.manager.socket.close()
 
     # Looking
