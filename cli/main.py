@@ -20,6 +20,7 @@ from .failures import failures
 from .integrity import check
 from .jobs import jobs, show
 from .options import option
+from .selftest import selftest
 from .serve import serve
 from .status import status, workers
 from .steer import drain, pause, resume
@@ -57,6 +58,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backup": backup,
     "check": check,
     "doctor": doctor,
+    "selftest": selftest,
     "export": export,
     "import": import_,
 }
