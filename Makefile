@@ -7,11 +7,12 @@ RUN := build/run
 ARGS :=
 PYTEST_ARGS :=
 SECONDS := 600
+ROUNDS := 100
 RELEASE := bookworm
 CI_CACHE := $(or $(GEARSTORE_CI_CACHE),/var/cache/gearstore-ci)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint docs bench soak deb test-deb clients clean
+.PHONY: help run test unit lint docs bench soak fuzz crash deb test-deb clients clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
@@ -28,7 +29,7 @@ run: $(VENV)/.run  ## start the server on build/run/gearstore.db; Ctrl-C ends it
 	@echo
 	@exec $(BIN)/gearstore serve --db $(RUN)/gearstore.db $(ARGS)
 
-test: $(VENV)/.dev clients  ## run all tests, with the real clients and on the Debians that can be installed (PYTEST_ARGS=...)
+test: $(VENV)/.dev $(VENV)/.fuzz clients  ## run all tests, with the real clients and on the Debians that can be installed (PYTEST_ARGS=...)
 	$(BIN)/python -m pytest --ignore=tests/packaging $(PYTEST_ARGS)
 	@packaging/test-deb $(BIN)/python $(PYTEST_ARGS)
 
@@ -52,6 +53,12 @@ bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: AR
 
 soak: $(VENV)/.dev  ## run new seeds of the simulation (SECONDS=600)
 	$(BIN)/python -m tests.simulation --soak $(SECONDS)
+
+fuzz: $(VENV)/.dev $(VENV)/.fuzz  ## look for bytes that break the server (SECONDS=600)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+crash: $(VENV)/.dev  ## kill the server under load and count what is lost (ROUNDS=100)
+	GEARSTORE_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/acceptance/test_crash_rounds.py
 
 deb:  ## build the Debian package into build/deb, as root on any Debian, else on this one (RELEASE=trixie)
 	@if [ "$$(id -u)" = 0 ]; then \
@@ -80,3 +87,8 @@ $(VENV)/.run: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@$(PIP) install -e '.[uvloop,dev]'
 	@touch $@ $(VENV)/.run
+
+# Without it, fuzzing goes on blindly: not every Python has a wheel of atheris.
+$(VENV)/.fuzz: pyproject.toml | $(VENV)/.dev
+	@$(PIP) install -e '.[fuzz]' 2>/dev/null || echo "there is no atheris for this Python: fuzzing will not look at coverage"
+	@touch $@

@@ -1,4 +1,4 @@
-"""Twenty times `kill -9` in the middle of submits, grabs and completions, judged by counting.
+"""Again and again `kill -9` in the middle of submits, grabs and completions, judged by counting.
 
 A job counts as acknowledged when its JOB_CREATED was received; as ended when, after the report of its end, its
 worker received any later answer on the same connection. A job whose worker reported its end and heard nothing more may
@@ -6,6 +6,7 @@ have ended or may run again: both are right, and the server's history must say w
 """
 
 import json
+import os
 import random
 import sys
 import threading
@@ -20,7 +21,7 @@ from tests.acceptance.wire import Connection, PacketType, request
 
 pytestmark = [pytest.mark.gearstore_only, pytest.mark.slow]
 
-ROUNDS = 20
+ROUNDS = int(os.environ.get("GEARSTORE_TEST_ROUNDS", "20"))  # `make crash ROUNDS=100`
 SUBMITTERS = 3
 WORKERS = 3
 FUNCTIONS = (b"f", b"g")
@@ -153,8 +154,8 @@ class Peers:
         self.threads.clear()
 
 
-def test_twenty_kills_in_the_middle_of_work(server: Server) -> None:
-    chance = random.Random(20)
+def test_kills_in_the_middle_of_work(server: Server) -> None:
+    chance = random.Random(ROUNDS)
     ledger = Ledger()
     peers = Peers(server, ledger)
 
@@ -189,7 +190,10 @@ def test_twenty_kills_in_the_middle_of_work(server: Server) -> None:
     assert lost == [], f"{len(lost)} of {len(ledger.acknowledged)} jobs were acknowledged and lost"
     assert set(states.values()) == {"done", "failed"}
     twice = sum(1 for count in ledger.assignments.values() if count > 1)
-    print(f"{len(states)} jobs acknowledged, {len(ledger.ended)} known to have ended, {twice} ran more than once")
+    print(
+        f"{ROUNDS} kills, {len(states):,} jobs acknowledged, {len(lost)} lost; "
+        f"{len(ledger.ended):,} known to have ended, {twice} ran more than once"
+    )
 
 
 def expect_sound(server: Server) -> None:
