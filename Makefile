@@ -54,8 +54,8 @@ bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: AR
 soak: $(VENV)/.dev  ## run new seeds of the simulation (SECONDS=600)
 	$(BIN)/python -m tests.simulation --soak $(SECONDS)
 
-fuzz: $(VENV)/.dev $(VENV)/.fuzz  ## look for bytes that break the server (SECONDS=600)
-	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+fuzz: $(VENV)/.dev $(VENV)/.fuzz  ## look for bytes that break the server (SECONDS=600 ARGS='--processes 2')
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 crash: $(VENV)/.dev  ## kill the server under load and count what is lost (ROUNDS=100)
 	GEARSTORE_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/acceptance/test_crash_rounds.py

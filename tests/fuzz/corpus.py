@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
 FOLDERS = {
-    "parser": "requests", "connection": "requests", "client": "answers", "text": "lines", "manage": "management",
+    "parser": "requests", "client": "answers", "connection": "requests", "text": "lines", "manage": "management",
     "verbs": "choices", "settings": "settings",
 }  # fmt: skip
-LONGEST = {"parser": 600, "connection": 1500, "client": 600, "text": 300, "manage": 600, "verbs": 200, "settings": 60}
+LONGEST = {"parser": 250, "connection": 1500, "client": 250, "text": 300, "manage": 600, "verbs": 200, "settings": 60}
 
 
 def inputs(target: str) -> list[Path]:
@@ -17,6 +18,7 @@ def inputs(target: str) -> list[Path]:
     return sorted(path for path in (CORPUS / FOLDERS[target]).iterdir() if path.is_file())
 
 
+@cache
 def words() -> list[bytes]:
     """Return what libFuzzer may put together: headers, handles, commands, keys."""
     # Imported late: atheris looks into what is imported after it.

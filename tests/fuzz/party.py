@@ -1,4 +1,4 @@
-"""Runs all targets at once, each in a process of its own, until the time is over or one of them finds something."""
+"""Runs all targets at once, each in processes of its own, until the time is over or one of them finds something."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.fuzz.engine import MADE, ROOT, WITHOUT, has_atheris
+from tests.fuzz.engine import ROOT, WITHOUT, has_atheris
 
 GRACE = 60  # seconds that a process may take to start and to end
 TAIL = 3000  # characters of a log that are shown
@@ -19,18 +19,21 @@ SHOWN = 400  # bytes of a failing input that are shown
 class Runner:
     """The process of one target."""
 
-    def __init__(self, target: str, seconds: float, runs: int, seed: int) -> None:
+    def __init__(self, target: str, number: int, made: Path, seconds: float, runs: int, seed: int) -> None:
         self.target = target
-        self.log = MADE / f"{target}.log"
+        self.made = made
+        self.log = made / f"{target}-{number}.log"
         self.before = set(self.findings())
-        command = [sys.executable, "-m", "tests.fuzz", target, "--seconds", f"{seconds:g}", "--runs", str(runs)]
+        command = [sys.executable, "-m", "tests.fuzz", target, "--folder", str(made), "--seconds", f"{seconds:g}"]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([*command, "--seed", str(seed)], cwd=ROOT, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*command, "--runs", str(runs), "--seed", str(seed)], cwd=ROOT, stdout=log, stderr=log
+            )
 
     def findings(self) -> list[Path]:
         """Return the inputs of this target that have failed, in this run and before."""
         return sorted(
-            path for kind in ("crash", "timeout", "oom", "leak") for path in MADE.glob(f"{self.target}-{kind}-*")
+            path for kind in ("crash", "timeout", "oom", "leak") for path in self.made.glob(f"{self.target}-{kind}-*")
         )
 
     @property
@@ -46,31 +49,33 @@ class Runner:
         print(f"{self.target} ended with {self.process.returncode}")
         for path in sorted({*self.findings()} - self.before):
             print(f"input: {path.read_bytes()[:SHOWN]!r}")
-            print(f"again: python -m tests.fuzz {self.target} {path.relative_to(ROOT)}")
+            print(f"again: python -m tests.fuzz {self.target} {path}")
 
 
-def fuzz_all(targets: list[str], seconds: float, runs: int, seed: int) -> int:
-    """Fuzz all of these targets; return the exit code."""
-    MADE.mkdir(parents=True, exist_ok=True)
+def fuzz_all(targets: list[str], processes: int, made: Path, seconds: float, runs: int, seed: int) -> int:
+    """Fuzz all of these targets, each in so many processes; return the exit code."""
+    made.mkdir(parents=True, exist_ok=True)
     if not has_atheris():
         print(WITHOUT)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # no process is left behind
     began = time.monotonic()
     runners: list[Runner] = []
     try:
-        runners += (Runner(target, seconds, runs, seed) for target in targets)
+        for number in range(1, processes + 1):
+            runners += [Runner(target, number, made, seconds, runs, seed) for target in targets]
         failed = wait(runners, began + seconds + GRACE)
     finally:
         for runner in runners:
             runner.process.send_signal(signal.SIGKILL)
             runner.process.wait()
-    for runner in runners:
-        print(f"{runner.target:<12}{runner.done:>12,} executions")
+    for target in targets:
+        done = sum(runner.done for runner in runners if runner.target == target)
+        print(f"{target:<12}{done:>12,} executions")
     total, took = sum(runner.done for runner in runners), time.monotonic() - began
     if failed is not None:
         failed.complain()
         return 1
-    print(f"{total:,} executions over {len(runners)} targets in {took:.0f} s: no crash, no hang")
+    print(f"{total:,} executions over {len(targets)} targets in {took:.0f} s: no crash, no hang")
     return 0
 
 

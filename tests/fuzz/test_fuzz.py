@@ -45,7 +45,7 @@ def test_each_target_has_a_corpus_of_small_files() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_inputs_that_are_changed_blindly(target: str, tmp_path: Path) -> None:
     """What runs on a Python for which there is no atheris."""
-    assert fuzz(target, 60, 300, 1, lambda data: tmp_path / "never") == 300
+    assert fuzz(target, 60, 100, 1, lambda data: tmp_path / "never") == 100
 
 
 # Faults that are planted: the place, and what stands there instead. The corpus alone must show each of them.
@@ -93,25 +93,23 @@ PLANTED: dict[str, tuple[str, Any, str, Any]] = {
 def test_a_planted_fault_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target, place, attribute, instead = PLANTED[name]
     monkeypatch.setattr(place, attribute, instead)
-    seen = []
-    for path in inputs(target):
-        try:
+    with pytest.raises((Violation, IndexError, ValueError)):
+        for path in inputs(target):
             TARGETS[target](path.read_bytes())
-        except Exception as error:
-            seen.append(error)
-    assert seen, "nobody noticed"
 
 
 # Runs
 
 
 @pytest.mark.slow
-def test_a_short_run_of_all_targets() -> None:
-    done = subprocess.run([*COMMAND, "--seconds", "8"], cwd=ROOT, capture_output=True, text=True)
+def test_a_short_run_of_all_targets(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--seconds", "6", "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
     found = re.fullmatch(r"([\d,]+) executions over 7 targets in \d+ s: no crash, no hang", last)
-    assert found and int(found[1].replace(",", "")) > 1000
+    assert found and int(found[1].replace(",", "")) > 500
     rows = re.findall(r"^(\w+) +([\d,]+) executions$", done.stdout, re.MULTILINE)
     assert [name for name, _ in rows] == list(TARGETS)
     assert all(int(number.replace(",", "")) > 0 for _, number in rows)
@@ -119,40 +117,30 @@ def test_a_short_run_of_all_targets() -> None:
 
 PLANT = """
 import sys
+from pathlib import Path
 from tests.fuzz.engine import fuzz
-if {guided}:
-    import atheris
-    with atheris.instrument_imports(include=["gearstore"]):
-        from gearstore.client import core
-else:
-    from gearstore.client import core
+from gearstore.client import core
 core.row_of = lambda line, server: 1
-fuzz("client", 60, 0, 1)
+fuzz("client", Path(sys.argv[1]), 60, 0, 1)
 """
 
 
 @pytest.mark.slow
-def test_an_input_that_fails_is_saved(tmp_path: Path) -> None:
-    from tests.fuzz.engine import MADE, has_atheris
-
-    before = set(MADE.glob("client-crash-*"))
-    done = subprocess.run(
-        [sys.executable, "-c", PLANT.format(guided=has_atheris())], cwd=ROOT, capture_output=True, text=True
-    )
-    (saved,) = set(MADE.glob("client-crash-*")) - before
-    content = saved.read_bytes()
-    saved.unlink()
+def test_an_input_that_fails_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run([sys.executable, "-c", PLANT, tmp_path], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and "a row that is none" in done.stdout + done.stderr
-    with pytest.MonkeyPatch.context() as planted:
-        planted.setattr(core, "row_of", returning(1))
-        with pytest.raises(Violation, match="a row that is none"):
-            TARGETS["client"](content)
-    TARGETS["client"](content)
+    (saved,) = tmp_path.glob("client-crash-*")
+    again = [*COMMAND, "client", str(saved)]
+    assert subprocess.run(again, cwd=ROOT, capture_output=True, text=True).stdout == f"{saved}: no fault\n"
+    monkeypatch.setattr(core, "row_of", returning(1))
+    with pytest.raises(Violation, match="a row that is none"):
+        TARGETS["client"](saved.read_bytes())
 
 
 @pytest.mark.slow
-def test_a_run_ends_with_the_first_process_that_does() -> None:
-    with subprocess.Popen([*COMMAND, "--seconds", "60"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+def test_a_run_ends_with_the_first_process_that_does(tmp_path: Path) -> None:
+    command = [*COMMAND, "--seconds", "60", "--folder", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
 
         def children() -> list[int]:
             path = Path(f"/proc/{running.pid}/task/{running.pid}/children")
