@@ -117,13 +117,16 @@ def client(data: bytes) -> None:
 
 
 def connection(data: bytes) -> None:
-    """Whatever one connection sends, at any time, the server goes on and answers others."""
+    """Whatever one connection sends, be it slow to read or not, the server goes on and answers others."""
 
     async def scenario(world: World) -> None:
-        peer = world.connect()
+        manner = crc32(data)
+        peer = world.connect(slow=bool(manner & 1))
         await world.pieces(peer, data)
         await asyncio.sleep(0.1)
         peer.received()
+        if manner & 2:
+            await world.half_closes(peer)
         await world.leaves(peer)
 
     run(scenario)

@@ -28,6 +28,7 @@ from tests.simulation.wires import Socket
 EPOCH = 1_700_000_000  # the wall clock at the beginning, in seconds
 MAX_PACKET = 1 << 16
 PATIENCE = 5000.0  # seconds of the loop's time after which an answer counts as missing
+UNREAD, SLOWNESS = 1000, 0.05  # bytes that a slow reader leaves before the server is told, and for how many seconds
 LONGEST_TIMER = 2.0  # seconds that anything in the server waits for
 CONFIG = load_config({"memory": "1", "window": "16", "max_packet": str(MAX_PACKET)}, {}, None)[0]
 
@@ -70,32 +71,43 @@ class FuzzHub(Hub):
 
 
 class Wire(asyncio.Transport):
-    """The server's end of a connection whose peer reads all at once."""
+    """The server's end of a connection whose peer reads all at once, or only so much at a time."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop, slow: bool) -> None:
         super().__init__({"socket": Socket(number), "peername": None})
+        self.connection: Connection
+        self.loop = loop
+        self.slow = slow
         self.sent: list[bytes] = []
-        self.reading = True
+        self.unread = 0
         self.closing = False
 
     def write(self, data: Any) -> None:
         """Send to the peer."""
         self.sent.append(bytes(data))
+        if self.slow:
+            before, self.unread = self.unread, self.unread + len(data)
+            if before <= UNREAD < self.unread:
+                self.connection.pause_writing()
+                self.loop.call_later(SLOWNESS, self.catch_up)
+
+    def catch_up(self) -> None:
+        """The peer reads all that is there."""
+        self.unread = 0
+        self.connection.resume_writing()
 
     def get_write_buffer_size(self) -> int:
         """Return what the peer has not read."""
-        return 0
+        return self.unread
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """There are none."""
+        """They are ours."""
 
     def pause_reading(self) -> None:
-        """Keep what comes."""
-        self.reading = False
+        """What is sent comes all the same: a kernel may hold more than the server wants."""
 
     def resume_reading(self) -> None:
-        """Take what comes."""
-        self.reading = True
+        """See `pause_reading`."""
 
     def is_closing(self) -> bool:
         """Whether the server has closed it."""
@@ -111,16 +123,16 @@ class Wire(asyncio.Transport):
 class Peer:
     """One peer of the server."""
 
-    def __init__(self, hub: Hub, number: int) -> None:
-        self.wire = Wire(number)
-        self.connection = Connection(hub, HANDLERS)
+    def __init__(self, hub: Hub, number: int, slow: bool) -> None:
+        self.wire = Wire(number, hub.loop, slow)
+        self.connection = self.wire.connection = Connection(hub, HANDLERS)
         self.connection.connection_made(self.wire)
         self._parser = ResponseParser()
         self._seen = 0
         self.marks = 0
 
     def send(self, data: bytes) -> None:
-        """Hand bytes to the server, as its kernel would: not while it does not read."""
+        """Hand bytes to the server, also while it has asked for none: what a kernel holds may be more than it wants."""
         if not self.wire.closing:
             self.connection.data_received(data)
 
@@ -148,10 +160,10 @@ class World:
         self.hub = FuzzHub(CONFIG, self.store, self.journal, loop)
         self.peers = 0
 
-    def connect(self) -> Peer:
-        """Return a new peer."""
+    def connect(self, slow: bool = False) -> Peer:
+        """Return a new peer, which may be slow to read."""
         self.peers += 1
-        return Peer(self.hub, self.peers)
+        return Peer(self.hub, self.peers, slow)
 
     async def live(self, scenario: Callable[[World], Coroutine[Any, Any, None]]) -> None:
         """Start, do what the scenario wants, check what must hold, end."""
@@ -254,6 +266,16 @@ class World:
         """Nothing was logged as a fault of ours."""
         for fault in FAULTS.faults:
             raise fault if isinstance(fault, BaseException) else Violation(fault)
+
+    async def half_closes(self, peer: Peer) -> None:
+        """Have a peer say that it sends no more: it gets its answers, then the server closes."""
+        if not peer.wire.closing and peer.connection.eof_received() is not True:
+            raise Violation("a connection is closed before its answers have gone")
+        deadline = self.loop.time() + PATIENCE
+        while not peer.wire.closing:
+            if self.loop.time() > deadline:
+                raise Violation("a connection stays though its peer has said that it sends no more")
+            await asyncio.sleep(1.0)
 
     async def leaves(self, peer: Peer) -> None:
         """Let a peer go; nothing of it may stay, but for jobs."""
