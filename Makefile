@@ -9,11 +9,12 @@ PYTEST_ARGS :=
 SECONDS := 600
 WORKERS := $(shell echo $$(($$(nproc) + 1)))
 IMAGES := 20000
+ROUNDS := 100
 RELEASE := bookworm
 CI_CACHE := $(or $(GEARSTORE_CI_CACHE),/var/cache/gearstore-ci)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-main test-deb unit lint docs bench soak powercut deb clients clean
+.PHONY: help run test test-main test-deb unit lint docs bench soak fuzz crash powercut deb clients clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  \t/p' Makefile | expand -t 18
@@ -33,7 +34,7 @@ run: $(VENV)/.run  ## start the server on build/run/gearstore.db; Ctrl-C ends it
 test: $(VENV)/.dev  ## run all tests, with the real clients and on the Debians that can be installed (PYTEST_ARGS=...)
 	@scripts/together "$(MAKE) --no-print-directory test-main" "$(MAKE) --no-print-directory test-deb"
 
-test-main: $(VENV)/.dev clients  ## run all tests but those of the Debian package (WORKERS=0 for one at a time; PYTEST_ARGS=...)
+test-main: $(VENV)/.dev $(VENV)/.fuzz clients  ## run all tests but those of the Debian package (WORKERS=0 for one at a time; PYTEST_ARGS=...)
 	$(BIN)/python -m pytest --ignore=tests/packaging -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-deb: $(VENV)/.dev  ## run the tests of the Debian package only, as root (PYTEST_ARGS=...)
@@ -59,6 +60,11 @@ soak: $(VENV)/.dev  ## run new seeds of the simulation (SECONDS=600)
 
 powercut: $(VENV)/.dev  ## cut the power of new records of the server (IMAGES=20000)
 	$(BIN)/python -m tests.powercut $(IMAGES)
+fuzz: $(VENV)/.dev $(VENV)/.fuzz  ## look for bytes that break the server (SECONDS=600 ARGS='--processes 2')
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
+crash: $(VENV)/.dev  ## kill the server under load and count what is lost (ROUNDS=100)
+	GEARSTORE_TEST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/acceptance/test_crash_rounds.py
 
 deb:  ## build the Debian package into build/deb, as root on any Debian, else on this one (RELEASE=trixie)
 	@if [ "$$(id -u)" = 0 ]; then \
@@ -87,3 +93,8 @@ $(VENV)/.run: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@$(PIP) install -e '.[uvloop,dev]'
 	@touch $@ $(VENV)/.run
+
+# Without it, fuzzing goes on blindly: not every Python has a wheel of atheris.
+$(VENV)/.fuzz: pyproject.toml | $(VENV)/.dev
+	@$(PIP) install -e '.[fuzz]' 2>/dev/null || echo "there is no atheris for this Python: fuzzing will not look at coverage"
+	@touch $@

@@ -72,19 +72,25 @@ def text_of(path: Path) -> str:
 
 
 def measure_syncs(directory: Path) -> Syncs:
-    """Write to a nameless file as the server writes to its log, and sync it each time; raise OSError if not allowed."""
+    """Return how long a few syncs took; raise OSError if the directory may not be written to."""
+    times = sync_times(directory, ROUNDS, LONGEST)
+    return Syncs(statistics.median(times), max(times))
+
+
+def sync_times(directory: Path, rounds: int, longest: float) -> list[float]:
+    """Write to a nameless file as the server writes to its log, and return the seconds that each sync took."""
     with tempfile.TemporaryFile(dir=directory) as file:
         fd = file.fileno()
-        os.write(fd, bytes(BLOCK * ROUNDS))
+        os.write(fd, bytes(BLOCK * rounds))
         os.fsync(fd)
         times: list[float] = []
         began = time.perf_counter()
-        while len(times) < ROUNDS and time.perf_counter() - began < LONGEST:
+        while len(times) < rounds and time.perf_counter() - began < longest:
             os.pwrite(fd, os.urandom(BLOCK), BLOCK * len(times))
             start = time.perf_counter()
             os.fdatasync(fd)
             times.append(time.perf_counter() - start)
-    return Syncs(statistics.median(times), max(times))
+    return times
 
 
 def is_virtual() -> bool:

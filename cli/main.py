@@ -21,6 +21,7 @@ from .integrity import check
 from .jobs import jobs, show
 from .limits import limits
 from .options import option
+from .selftest import selftest
 from .serve import serve
 from .status import status, workers
 from .steer import drain, pause, resume
@@ -60,6 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backup": backup,
     "check": check,
     "doctor": doctor,
+    "selftest": selftest,
     "export": export,
     "import": import_,
 }

@@ -64,6 +64,7 @@ complete -c gearstore -n '__gearstore_after' -a work -d 'Run a command for each 
 complete -c gearstore -n '__gearstore_after' -a backup -d 'Copy all jobs to a file, as they are at one moment, while the server goes on'
 complete -c gearstore -n '__gearstore_after' -a check -d 'Check that the database is whole and that the queue\'s own rules hold'
 complete -c gearstore -n '__gearstore_after' -a doctor -d 'Look at everything that keeps a server from doing what it promises, and say what to do'
+complete -c gearstore -n '__gearstore_after' -a selftest -d 'Kill a server again and again while clients use it, and count whether any acknowledged job is lost'
 complete -c gearstore -n '__gearstore_after' -a export -d 'Print jobs with all that is known of them, one JSON object a line, oldest first; without filters all jobs'
 complete -c gearstore -n '__gearstore_after' -a import -d 'Take in the jobs of another queue: gearmand\'s SQLite file, or what `gearstore export` printed'
 complete -c gearstore -n '__gearstore_after config' -a show -d 'Show each setting and where it comes from: a flag, a variable, the file, or the default'
@@ -391,6 +392,13 @@ complete -c gearstore -n '__gearstore_is doctor' -l server -s s -r -d 'Server to
 complete -c gearstore -n '__gearstore_is doctor' -l tls-ca -r -F -d 'The CAs of a tls: server\'s certificate, instead of the system\'s'
 complete -c gearstore -n '__gearstore_is doctor' -l tls-cert -r -F -d 'The certificate to show to a tls: server that asks for one'
 complete -c gearstore -n '__gearstore_is doctor' -l tls-key -r -F -d 'Its key, if it isn\'t in the same file'
+
+complete -c gearstore -n '__gearstore_is selftest' -l dir -r -F -d 'Where the test keeps its files (default: beside the database)'
+complete -c gearstore -n '__gearstore_is selftest' -l rounds -s n -r -d 'How often the server is killed'
+complete -c gearstore -n '__gearstore_is selftest' -l clients -r -d 'Clients that submit, half as many work'
+complete -c gearstore -n '__gearstore_is selftest' -l jobs -r -d 'Jobs to submit, at least'
+complete -c gearstore -n '__gearstore_is selftest' -l json -d 'Print JSON, one object a line'
+complete -c gearstore -n '__gearstore_is selftest' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
 
 complete -c gearstore -n '__gearstore_is export' -a '(__gearstore_ask jobs --limit 100)'
 complete -c gearstore -n '__gearstore_is export' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'

@@ -65,7 +65,8 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
         return Address(port=0, path=path)
     host, port = split_port(text)
     number = default_port if port is None else int(port) if port.isdecimal() and port.isascii() else -1
-    if not 0 <= number <= 65535 or any(sign in host for sign in "/[], \t\0") or host.isdecimal():
+    odd = host.isdecimal() or f"{host}:" in (UNIX, TLS) or any(sign in host for sign in "/[], \t\0")
+    if odd or not 0 <= number <= 65535:
         raise ValueError(f"{text} is not HOST, HOST:PORT, [IPV6]:PORT, tls:HOST:PORT or unix:PATH")
     return Address("" if host == "*" else host, number)
 

@@ -106,7 +106,7 @@ def as_text(written: Any) -> str:
         return ",".join(map(as_text, written))
     if isinstance(written, bool):
         return "true" if written else "false"
-    return f"{written:g}" if isinstance(written, float) else str(written)
+    return str(written)
 
 
 # Plain kinds

@@ -35,7 +35,7 @@ def test_the_port_comes_from_outside_where_none_is_named() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "4730", "host:", "host:x", "host:65536", "host:-1", "[::1", "[::1]x", "[host]:1", "a:b:c", "a b", "http://x"]
-    + ["unix:", "unix:/" + "x" * 107, "tls:", "tls:4731", "tls:tls:host", "tls:unix:/s", "host:٣"],
+    + ["unix", "unix:", "unix:/" + "x" * 107, "tls", "tls:", "tls:4731", "tls:tls:host", "tls:unix:/s", "host:٣"],
 )
 def test_what_is_not(text: str) -> None:
     with pytest.raises(ValueError):

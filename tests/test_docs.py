@@ -84,6 +84,7 @@ def test_links_between_documents_lead_somewhere() -> None:
     for document in [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
         *ROOT.glob("docs/*.md"),
         *ROOT.glob("benchmarks/*.md"),
     ]:

@@ -47,7 +47,7 @@ GROUPS = (
         ("jobs", "show", "failures", "retry", "replay", "cancel", "hold", "release", "purge"),
     ),
     Group("stop and start the flow of jobs", ("pause", "resume", "drain")),
-    Group("copy, check, move and take over queues", ("backup", "check", "doctor", "export", "import")),
+    Group("copy, check, move and take over queues", ("backup", "check", "doctor", "selftest", "export", "import")),
 )
 
 

@@ -9,7 +9,7 @@ from .commands import Command, Parameter
 
 # Which states of jobs a command is for, so that only handles of such are offered; of the others, all.
 STATES = {verb.name: verb.states for verb in VERBS}
-BY_METAVAR = {"FILE": "file", "GLOB": "function"}
+BY_METAVAR = {"FILE": "file", "FOLDER": "file", "GLOB": "function"}
 BY_NAME = {"function": "function", "functions": "function", "handle": "handle", "handles": "handle"}
 SERVE_WORDS = {
     option.name: tuple(option.kind.expect.removeprefix("one of ").split(", "))

@@ -168,9 +168,11 @@ def refusal(pieces: list[bytes]) -> Refused:
 def row_of(line: bytes, server: str) -> Row:
     """Return the object on a line of a verb's answer; raise Unreachable if there is none."""
     try:
-        row: Row = json.loads(line)
-    except ValueError:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
         raise not_gearman(server) from None
+    if not isinstance(row, dict):
+        raise not_gearman(server)
     return row
 
 

@@ -19,7 +19,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", " ", "m", "10x", "-5s", "1h-3m", "10 10", "ten", "1.2.3", "99999999w"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "m", "10x", "1ſ", "٣s", "-5s", "1h-3m", "10 10", "ten", "1.2.3", "99999999w"]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match="is not a duration"):
         parse_duration(text)

@@ -13,6 +13,7 @@ from gearstore.client.core import (
     encode_request,
     manage_request,
     number,
+    row_of,
     status_of,
     submit_request,
 )
@@ -212,3 +213,10 @@ async def test_a_lost_connection_is_told_to_all() -> None:
     assert waiter.exception() is error
     assert job.heard == [error]
     assert talk.exchange.idle
+
+
+@pytest.mark.parametrize("line", [b"not JSON\n", b"5\n", b"[]\n", b"null\n", b"[" * 100_000 + b"\n"])
+def test_a_row_that_is_no_object(line: bytes) -> None:
+    with pytest.raises(Unreachable, match="does not speak Gearman"):
+        row_of(line, "s")
+    assert row_of(b'{"a": 1}\n', "s") == {"a": 1}
