@@ -26,8 +26,7 @@ import targets
 from scenarios import GROUPS, SCENARIOS, Measurement, Plan, Scenario, measure
 from servers import GEARSTORE, SERVERS, Server, ServerError, find, running, sink
 
-ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build" / "bench"
+BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 FULL_ROUNDS, QUICK_ROUNDS = 5, 1
 CEILING_ROUNDS = 1  # in which the generator's ceiling is measured
 PACKAGES = {"gearmand": "gearman-job-server", "redis-server": "redis-server", "beanstalkd": "beanstalkd"}  # Debian's
@@ -181,8 +180,9 @@ def main() -> int:
         if not options.source:
             outcome.save(options.json, found)
         print(outcome.text(found))
-        for path in outcome.publish(found, ROOT if options.publish else BUILD):
-            print(f"wrote {path}", file=sys.stderr)
+        written = outcome.in_tree() if options.publish else outcome.beside(options.source or options.json)
+        outcome.publish(found, *written)
+        print("wrote", *written, file=sys.stderr)
     except (ServerError, generator.GeneratorError, OSError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

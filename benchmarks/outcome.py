@@ -11,7 +11,8 @@ from generator import Load
 from machine import Syncs
 from scenarios import Measurement
 
-RESULTS, PICTURE = Path("benchmarks/RESULTS.md"), Path("docs/images/benchmark.svg")
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, PICTURE = "RESULTS.md", "benchmark.svg"
 PEERS = ("gearmand", "redis-server", "beanstalkd")
 OWN = ("scenario", "server", "round", "server_cpu_s", "foreign_cores")  # of a measurement, beside its load
 
@@ -71,14 +72,21 @@ def remark(found: Outcome) -> str:
     )
 
 
-def publish(found: Outcome, folder: Path) -> list[Path]:
-    """Write the text and the picture below a folder; return their paths."""
-    contents = {
-        RESULTS: f"# A run of the benchmark\n\n`make bench` wrote this; [README.md](README.md) says how to read it.\n\n"
-        f"```\n{text(found)}\n```\n",
-        PICTURE: picture.draw(found.results, remark(found)),
-    }
-    for path, content in contents.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(content)
-    return [folder / path for path in contents]
+def in_tree() -> tuple[Path, Path]:
+    """Return where the table and the picture stand that the documents show."""
+    return ROOT / "benchmarks" / RESULTS, ROOT / "docs" / "images" / PICTURE
+
+
+def beside(path: Path) -> tuple[Path, Path]:
+    """Return where the table and the picture of a result go that is not to be shown."""
+    return path.with_name(RESULTS), path.with_name(PICTURE)
+
+
+def publish(found: Outcome, table: Path, drawing: Path) -> None:
+    """Write the text and the picture."""
+    table.write_text(
+        "# A run of the benchmark\n\n`make bench` wrote this; [README.md](README.md) says how to read it.\n\n"
+        f"```\n{text(found)}\n```\n"
+    )
+    drawing.parent.mkdir(parents=True, exist_ok=True)
+    drawing.write_text(picture.draw(found.results, remark(found)))
