@@ -35,6 +35,14 @@ class Syncs(NamedTuple):
 
     median: float
     worst: float
+    p99: float = 0.0
+
+
+class Thread(NamedTuple):
+    """How many seconds a process's first thread has run, and waited for a processor though it could have run."""
+
+    ran: float
+    waited: float
 
 
 def mount_of(path: Path) -> Mount:
@@ -71,20 +79,20 @@ def text_of(path: Path) -> str:
         return ""
 
 
-def measure_syncs(directory: Path) -> Syncs:
+def measure_syncs(directory: Path, rounds: int = ROUNDS) -> Syncs:
     """Write to a nameless file as the server writes to its log, and sync it each time; raise OSError if not allowed."""
     with tempfile.TemporaryFile(dir=directory) as file:
         fd = file.fileno()
-        os.write(fd, bytes(BLOCK * ROUNDS))
+        os.write(fd, bytes(BLOCK * rounds))
         os.fsync(fd)
         times: list[float] = []
         began = time.perf_counter()
-        while len(times) < ROUNDS and time.perf_counter() - began < LONGEST:
+        while len(times) < rounds and time.perf_counter() - began < LONGEST:
             os.pwrite(fd, os.urandom(BLOCK), BLOCK * len(times))
             start = time.perf_counter()
             os.fdatasync(fd)
             times.append(time.perf_counter() - start)
-    return Syncs(statistics.median(times), max(times))
+    return Syncs(statistics.median(times), max(times), sorted(times)[int(len(times) * 0.99)])
 
 
 def is_virtual() -> bool:
@@ -107,6 +115,12 @@ def open_files(pid: int) -> tuple[Optional[int], Optional[int]]:
     with contextlib.suppress(OSError):
         used = len(os.listdir(f"/proc/{pid}/fd"))
     return used, int(limit[1]) if limit else None
+
+
+def thread_of(pid: int) -> Thread:
+    """Return what the scheduler knows of a process's first thread; OSError when there is no such process."""
+    ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return Thread(int(ran) / 1e9, int(waited) / 1e9)
 
 
 def loads(pid: int, library: str) -> bool:

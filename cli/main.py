@@ -13,6 +13,7 @@ from gearstore import __version__
 
 from . import config, output
 from .backup import backup
+from .bench import bench
 from .change import make_command
 from .doctor import doctor
 from .errors import CommandError, UsageError
@@ -57,6 +58,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backup": backup,
     "check": check,
     "doctor": doctor,
+    "bench": bench,
     "export": export,
     "import": import_,
 }

@@ -123,6 +123,7 @@ _gearstore_takes() {
         check:--server | check:-s) takes=(any) ;;
         doctor:--config | doctor:--config-file | doctor:--db) takes=(file) ;;
         doctor:--server | doctor:-s) takes=(any) ;;
+        bench:--dir | bench:--seconds | bench:--size) takes=(any) ;;
         export:--function | export:-f) takes=(function) ;;
         export:--state) takes=(words queued delayed running held done failed cancelled) ;;
         export:--since | export:--until | export:--error | export:--unique | export:--payload-match | export:--cause | \
@@ -155,7 +156,7 @@ _gearstore() {
     command=${words[1]}
     if ((last == 1)); then
         _gearstore_offer serve submit status workers top tail jobs show failures cancel retry replay hold release purge pause resume \
-            drain work backup check doctor export import config --help --version
+            drain work backup check doctor bench export import config --help --version
         return
     fi
     case $command in
@@ -221,6 +222,7 @@ _gearstore() {
             backup) _gearstore_offer --force --json --db --server --help ;;
             check) _gearstore_offer --json --db --server --help ;;
             doctor) _gearstore_offer --config --json --db --server --help ;;
+            bench) _gearstore_offer --dir --seconds --size --json --help ;;
             export) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
                 --db --server --help ;;
             import) _gearstore_offer --table --dry-run --rejects --force --json --server --help ;;

@@ -63,6 +63,7 @@ complete -c gearstore -n '__gearstore_after' -a work -d 'Run a command for each 
 complete -c gearstore -n '__gearstore_after' -a backup -d 'Copy all jobs to a file, as they are at one moment, while the server goes on'
 complete -c gearstore -n '__gearstore_after' -a check -d 'Check that the database is whole and that the queue\'s own rules hold'
 complete -c gearstore -n '__gearstore_after' -a doctor -d 'Look at everything that keeps a server from doing what it promises, and say what to do'
+complete -c gearstore -n '__gearstore_after' -a bench -d 'Measure what this machine and its disk give: submits by 1, 8 and 64 clients, and 64 workers that drain them'
 complete -c gearstore -n '__gearstore_after' -a export -d 'Print jobs with all that is known of them, one JSON object a line, oldest first; without filters all jobs'
 complete -c gearstore -n '__gearstore_after' -a import -d 'Take in the jobs of another queue: gearmand\'s SQLite file, or what `gearstore export` printed'
 complete -c gearstore -n '__gearstore_after config' -a show -d 'Show each setting and where it comes from: a flag, a variable, the file, or the default'
@@ -308,6 +309,11 @@ complete -c gearstore -n '__gearstore_is doctor' -l config -l config-file -r -F 
 complete -c gearstore -n '__gearstore_is doctor' -l json -d 'Print JSON, one object a line'
 complete -c gearstore -n '__gearstore_is doctor' -l db -r -F -d 'Read this database, or backup, instead of asking a server'
 complete -c gearstore -n '__gearstore_is doctor' -l server -s s -r -d 'Server to talk to: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH'
+
+complete -c gearstore -n '__gearstore_is bench' -l dir -r -d 'Directory on the disk to measure (default: where the database is)'
+complete -c gearstore -n '__gearstore_is bench' -l seconds -r -d 'For each of the four steps'
+complete -c gearstore -n '__gearstore_is bench' -l size -r -d 'Of a workload'
+complete -c gearstore -n '__gearstore_is bench' -l json -d 'Print JSON, one object a line'
 
 complete -c gearstore -n '__gearstore_is export' -a '(__gearstore_ask jobs --limit 100)'
 complete -c gearstore -n '__gearstore_is export' -l function -s f -r -a '(__gearstore_ask status)' -d 'Function, with * ? [...]'

@@ -286,7 +286,7 @@ class Journal:
             for (function_id, state, _), jobs in applied.pruned.items():
                 by_id[function_id].states[state] -= jobs
         self._settle(batch, states, applied.found)
-        self.receipt.committed(len(states))
+        self.receipt.committed(len(states), applied.seconds)
         if changes.new:  # their answers are written in the turn that `_settle` has asked for: just before
             loop = asyncio.get_running_loop()
             loop.call_soon(self.receipt.acknowledged, batch.began, len(changes.new))

@@ -22,17 +22,19 @@ LAST_STEP = 40 * STEPS  # microseconds: some days
 class Tally:
     """What happened in some span of time."""
 
-    __slots__ = ("commits", "jobs", "waits")
+    __slots__ = ("commits", "jobs", "seconds", "waits")
 
     def __init__(self) -> None:
         self.commits = 0
         self.jobs = 0  # whose state a commit wrote
+        self.seconds = 0.0  # that the disk took for commits
         self.waits: dict[int, int] = {}  # step -> new jobs that were acknowledged after so long
 
     def add(self, other: Tally, sign: int = 1) -> None:
         """Take another span in, or with sign -1 out."""
         self.commits += sign * other.commits
         self.jobs += sign * other.jobs
+        self.seconds += sign * other.seconds
         for step, jobs in other.waits.items():
             self.waits[step] = self.waits.get(step, 0) + sign * jobs
             if not self.waits[step]:
@@ -53,6 +55,8 @@ class Tally:
             "seconds": round(seconds, 1),
             "commits": self.commits,
             "commits_per_second": round(self.commits / max(seconds, 1e-3), 1),
+            "commit_seconds": round(abs(self.seconds), 3),
+            "jobs": self.jobs,
             "jobs_per_commit": round(self.jobs / self.commits, 1) if self.commits else None,
             "submits": sum(self.waits.values()),
             "p50_ms": self.percentile(0.5),
@@ -70,10 +74,12 @@ class Receipt:
         self.total = Tally()  # up to the second that has begun
         self.started_at = self.sampled_at = perf_counter()
 
-    def committed(self, jobs: int) -> None:
-        """Take note of a commit that wrote the state of so many jobs."""
-        self.second.commits += 1
-        self.second.jobs += jobs
+    def committed(self, jobs: int, seconds: float) -> None:
+        """Take note of a commit that wrote the state of so many jobs, and of how long the disk took."""
+        second = self.second
+        second.commits += 1
+        second.jobs += jobs
+        second.seconds += seconds
 
     def acknowledged(self, began: float, jobs: int) -> None:
         """Take note that so many new jobs of a batch that began then are answered now."""

@@ -23,8 +23,9 @@ def test_nothing_happened() -> None:
 def test_jobs_a_commit() -> None:
     receipt = Receipt()
     for jobs in (1, 4, 7):
-        receipt.committed(jobs)
-    assert receipt.figures()["minute"]["jobs_per_commit"] == 4.0
+        receipt.committed(jobs, 0.25)
+    figures = receipt.figures()["minute"]
+    assert (figures["jobs"], figures["jobs_per_commit"], figures["commit_seconds"]) == (12, 4.0, 0.75)
 
 
 def test_percentiles_count_jobs_not_batches_and_are_never_too_low() -> None:
@@ -49,7 +50,7 @@ def test_a_step_is_at_most_a_tenth_too_high(microseconds: float) -> None:
 
 def test_a_minute_later_only_the_start_remembers() -> None:
     receipt = Receipt()
-    receipt.committed(3)
+    receipt.committed(3, 0.1)
     receipt.acknowledged(perf_counter(), 3)
     pass_seconds(receipt, 1)
     for _ in range(SECONDS - 1):
@@ -64,7 +65,7 @@ def test_a_minute_later_only_the_start_remembers() -> None:
 
 def test_seconds_without_a_sample_count_as_well() -> None:
     receipt = Receipt()
-    receipt.committed(3)
+    receipt.committed(3, 0.1)
     pass_seconds(receipt, 1)
     pass_seconds(receipt, SECONDS * 100)  # the loop was stopped
     assert receipt.figures()["minute"]["commits"] == 0
