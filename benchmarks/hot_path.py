@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from gearstore.config import load_config
 from gearstore.protocol import packets as p
@@ -20,6 +20,7 @@ from gearstore.store.journal import Journal
 from gearstore.store.memory import MemoryStore
 
 CLIENTS = 64
+PAIRS = CLIENTS // 2  # of clients and workers, for foreground jobs
 UNIQUE = b"aa93dba6-e7b4-11f1-b968-%012d"
 WORKLOAD = b"x" * 100
 
@@ -40,6 +41,11 @@ class Nothing(MemoryStore):
     async def apply(self, changes: Changes) -> Applied:
         """Store nothing."""
         return Applied()
+
+
+def assigned(connection: Connection) -> bytes:
+    """Return the handle of the job that a connection has just got."""
+    return bytes(cast(Transport, connection.transport).written[12:]).split(b"\0")[0]
 
 
 class HotPath:
@@ -66,6 +72,7 @@ class HotPath:
             connection.transport = Transport()  # type: ignore[assignment]
             self.connections.append(connection)
         await self.turn([p.request(p.CAN_DO, b"f")] * CLIENTS)
+        await self.turn([b""] * PAIRS + [p.request(p.CAN_DO, b"g") + p.request(p.PRE_SLEEP)] * PAIRS)
 
     async def turn(self, requests: list[bytes]) -> None:
         """Let each connection send its request, and take what it gets for it."""
@@ -87,8 +94,19 @@ class HotPath:
 
     def completions(self) -> list[bytes]:
         """Return requests that complete the job just assigned and grab the next one."""
-        handles = [connection.transport.written[12:].split(b"\0")[0] for connection in self.connections]  # type: ignore[union-attr]
+        handles = [assigned(connection) for connection in self.connections]
         return [p.request(p.WORK_COMPLETE, handle, b"") + p.request(p.GRAB_JOB_UNIQ) for handle in handles]
+
+    async def round_trips(self) -> None:
+        """Let half of the connections submit foreground jobs, and the others wake, work and fall asleep again."""
+        numbers = range(PAIRS)
+        submits = [p.request(p.SUBMIT_JOB, b"g", UNIQUE % number, WORKLOAD) for number in numbers]
+        await self.turn([*submits, *[b""] * PAIRS])
+        await self.turn([b""] * PAIRS + [p.request(p.GRAB_JOB_UNIQ)] * PAIRS)
+        ends = p.request(p.GRAB_JOB_UNIQ) + p.request(p.PRE_SLEEP)
+        handles = [assigned(connection) for connection in self.connections[PAIRS:]]
+        await self.turn([b""] * PAIRS + [p.request(p.WORK_COMPLETE, handle, b"") + ends for handle in handles])
+        assert self.hub.engine.functions[b"g"].total == 0, "a foreground job is left"
 
     async def close(self) -> None:
         """Close the store; every job that was completed must be done."""

@@ -22,13 +22,13 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hot_path import CLIENTS, HotPath
+from hot_path import CLIENTS, PAIRS, HotPath
 
 import gearstore
 from gearstore.store.sqlite import SqliteStore
@@ -36,7 +36,8 @@ from gearstore.store.sqlite import SqliteStore
 BASELINE = Path(__file__).with_name("instructions.json")
 SOURCES = Path(gearstore.__file__).parent
 LIMIT = 1.1  # times the baseline
-ROUNDS = 6  # turns of each operation, 64 of them in each
+ROUNDS = 6  # turns of each operation
+OPERATIONS = {"submit": CLIENTS, "complete and grab": CLIENTS, "round trip": PAIRS}  # of each in a turn
 WORK_ROUNDS = 30  # of a process whose processor instructions are counted: against one with a tenth of them
 SHOWN = 8  # functions that grew
 COUNTERS = {
@@ -81,34 +82,33 @@ def counting(counter: Counter[str]) -> Iterator[None]:
 
 
 async def walk(rounds: int, counters: dict[str, Counter[str]]) -> None:
-    """Let jobs be submitted, grabbed and completed; count if there are counters to count with."""
+    """Let jobs be submitted, grabbed and completed, then foreground ones; count if there are counters to count with."""
     with tempfile.TemporaryDirectory() as folder:
         path = HotPath(SqliteStore(f"{folder}/db", interval_ms=1000))
         await path.open()
 
-        async def turn(name: str, requests: list[bytes]) -> None:
-            if name in counters:
-                with counting(counters[name]):
-                    await path.turn(requests)
-            else:
-                await path.turn(requests)
+        async def counted(name: str, work: Coroutine[Any, Any, None]) -> None:
+            with counting(counters[name]) if counters else nullcontext():
+                await work
 
         await path.turn(path.submits())  # the first ones fill caches
         for _ in range(rounds):
-            await turn("submit", path.submits())
+            await counted("submit", path.turn(path.submits()))
         await path.turn(path.grabs())
         for _ in range(rounds):
-            await turn("complete and grab", path.completions())
+            await counted("complete and grab", path.turn(path.completions()))
+        await path.round_trips()
+        for _ in range(rounds):
+            await counted("round trip", path.round_trips())
         await path.close()
 
 
 def count() -> Counts:
     """Return the bytecode instructions of each function an operation."""
-    counters: dict[str, Counter[str]] = {"submit": Counter(), "complete and grab": Counter()}
+    counters: dict[str, Counter[str]] = {name: Counter() for name in OPERATIONS}
     asyncio.run(walk(ROUNDS, counters))
-    operations = ROUNDS * CLIENTS
     return {
-        name: {function: round(number / operations, 2) for function, number in counter.most_common()}
+        name: {function: round(number / ROUNDS / OPERATIONS[name], 2) for function, number in counter.most_common()}
         for name, counter in counters.items()
     }
 
@@ -135,6 +135,9 @@ def compare(before: Counts, now: Counts) -> bool:
     print(f"{'instructions an operation':32} {'baseline':>10} {'now':>10}")
     for name, functions in now.items():
         old, new = sum(before.get(name, {}).values()), sum(functions.values())
+        if not old:
+            print(f"{name:32} {'-':>10} {new:10.1f}")
+            continue
         worse = new > LIMIT * old
         kept = kept and not worse
         print(f"{name:32} {old:10.1f} {new:10.1f} {round(new / old - 1, 4) + 0.0:+8.1%}{'  TOO MUCH' if worse else ''}")
@@ -157,7 +160,7 @@ def machine_counts() -> tuple[str, Counts] | None:
         few, many = (run_counted(command, pattern, rounds) for rounds in (WORK_ROUNDS // 10, WORK_ROUNDS))
         if few and many:
             operations = (WORK_ROUNDS - WORK_ROUNDS // 10) * CLIENTS
-            return name, {"submit, complete and grab": {"all": round((many - few) / operations, 1)}}
+            return name, {"all of the above": {"everything": round((many - few) / operations, 1)}}
     return None
 
 
@@ -218,7 +221,7 @@ def main() -> int:
     for name, counts in fresh.items():
         print(name)
         compared = compared or name in baseline
-        kept = compare(baseline.get(name, counts), counts) and kept
+        kept = compare(baseline.get(name, {}), counts) and kept
     if not compared:
         print(f"there is no baseline for Python {kind()}: record one with --update", file=sys.stderr)
         return 3
