@@ -57,14 +57,12 @@ COLUMNS = (
     Column("LIMIT", "limit", lambda value, now: str(value)),
 )
 LIMITS = {
-    "this command": "this command is the limit, whose processes were busy {load:.0%} of the time: the server can more",
+    "this command": "this command is the limit, its processes busy {load:.0%} of the time: the server can do more",
     "processor": "the server's one thread is the limit, busy {server:.0%} of the time: a faster disk changes little",
     "others": "other programs are the limit: the server's thread waited for a processor {waited:.0%} of the time",
     "disk": "the disk is the limit, busy with commits {disk:.0%} of the time, {jobs_per_commit:.1f} jobs in each",
     "waking": "nothing is busy all the time: it is the waking up of either side, at each answer, that takes long",
 }
-
-
 SHARES = {"processor": "server", "others": "waited", "disk": "disk"}  # limit -> key of a row
 
 
@@ -78,18 +76,13 @@ class Usage(NamedTuple):
     waited: float
 
 
-def shares_of(used: Usage) -> dict[str, float]:
-    """Return what the seconds were used for, by the keys of a row."""
-    return {"server": used.ran, "waited": used.waited, "disk": used.committing}
-
-
 def usage(server: PrivateServer) -> Usage:
     """Read the counters."""
     with Connection(server.address) as connection:
         (last,) = connection.manage("status", {"total": True, "function": ""})
-    figures = last["total"]["receipt"]["start"]
+    counted = last["total"]["receipt"]["start"]
     thread = machine.thread_of(server.pid)
-    return Usage(figures["commits"], figures["jobs"], figures["commit_seconds"], thread.ran, thread.waited)
+    return Usage(counted["commits"], counted["jobs"], counted["commit_seconds"], thread.ran, thread.waited)
 
 
 @contextmanager
@@ -134,23 +127,33 @@ def measure(server: PrivateServer, step: str, connections: int, seconds: float, 
             process.stdin.flush()
         seen = [result_of(process, server, seconds) for process in processes]
         after = usage(server)
-    times = sorted(each for one in seen for each in one["times"])
-    took = max(one["seconds"] for one in seen)
-    if not times or not took:
+    if not any(one["times"] for one in seen):
         raise server.failed(f"no job was answered within {seconds:g} seconds")
     used = Usage._make(later - earlier for later, earlier in zip(after, before, strict=True))
-    row: Row = {
-        "step": step,
-        "connections": connections,
+    row = {"step": step, "connections": connections, **figures(seen, used)}
+    return {**row, "limit": limit_of(row)}
+
+
+def figures(seen: Sequence[Row], used: Usage) -> Row:
+    """Return what the processes saw, and what the server used for it."""
+    times = sorted(each for one in seen for each in one["times"])
+    took = max(one["seconds"] for one in seen)
+    return {
         "jobs_per_second": round(len(times) / took, 1),
         "p50_ms": times[len(times) // 2] / 1000,
         "p99_ms": times[int(len(times) * 0.99)] / 1000,
         "commits_per_second": round(used.commits / took, 1),
         "jobs_per_commit": round(used.jobs / max(used.commits, 1), 1),
-        **{name: round(min(part / took, 1.0), 3) for name, part in shares_of(used).items()},
-        "load": round(max(one["cpu"] / max(one["seconds"], 1e-3) for one in seen), 3),
+        "disk": part(used.committing, took),
+        "server": part(used.ran, took),
+        "waited": part(used.waited, took),
+        "load": max(part(one["cpu"], one["seconds"]) for one in seen),
     }
-    return {**row, "limit": limit_of(row)}
+
+
+def part(seconds: float, of: float) -> float:
+    """Return a part of the time, at most all of it."""
+    return round(min(seconds / max(of, 1e-3), 1.0), 3)
 
 
 def result_of(process: "subprocess.Popen[bytes]", server: PrivateServer, seconds: float) -> Row:
@@ -183,20 +186,23 @@ def sentence(rows: Sequence[Row]) -> str:
 
 
 def usual_directory() -> Path:
-    """Return where the database of the configuration is, or would be."""
+    """Return where the database of the configuration is; raise UsageError if this user may not write there."""
     try:
         named = os.environ.get("GEARSTORE_CONFIG")
         config, _ = load_config({}, os.environ, Path(named) if named else None)
     except ConfigError as error:
         raise UsageError(f"{error}; or name a directory with --dir") from None
-    return config.db.parent
+    directory = config.db.parent
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"{directory}, where the database would be, can't be written to: name a directory with --dir")
+    return directory
 
 
 def bench(
     directory: Optional[Path] = option(
         None, "--dir", metavar="DIR", help="Directory on the disk to measure (default: where the database is)."
     ),
-    seconds: float = option(2.0, "--seconds", min=0.1, max=600.0, metavar="N", help="For each of the four steps."),
+    seconds: float = option(2.0, "--seconds", min=0.1, max=60.0, metavar="N", help="For each of the four steps."),
     size: int = option(100, "--size", min=1, max=1_000_000, metavar="BYTES", help="Of a workload."),
     as_json: bool = JSON,
 ) -> None:

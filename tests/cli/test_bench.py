@@ -90,6 +90,12 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     assert (result.code, result.errors) == (2, f"gearstore: {tmp_path}/missing: No such file or directory\n")
 
 
+def test_without_a_directory_it_is_that_of_the_database(tmp_path: Path) -> None:
+    result = run_here([*QUICK], b"", {"GEARSTORE_DB": str(tmp_path / "missing" / "gearstore.db")})
+    said = f"{tmp_path}/missing, where the database would be, can't be written to: name a directory with --dir"
+    assert (result.code, result.errors) == (2, f"gearstore: {said}\n")
+
+
 @pytest.mark.parametrize(
     ("row", "limit"),
     [
