@@ -80,11 +80,11 @@ class PrivateServer:
         """Start it; return when it serves. Raise CommandError with the end of its log if it does not."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(CLEAN)}
         environment["NOTIFY_SOCKET"] = f"@{self._ready}"
-        serve = [sys.executable, "-m", "gearstore_cli", "serve", "--listen", self.address, "--db", str(self.database)]
+        own = ["--listen", self.address, "--db", str(self.database), *self._options]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, self._log_path.open("ab") as log:
             ready.bind(f"\0{self._ready}")
             self._process = subprocess.Popen(
-                [*serve, *self._options],
+                [*with_us(), sys.executable, "-m", "gearstore_cli", "serve", *own],
                 cwd=self.directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -139,6 +139,12 @@ class PrivateServer:
         """Leave nothing behind, whatever state it is in."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def with_us() -> list[str]:
+    """Return the command that lets a process die with this one even by kill -9, if there is one."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
 @contextmanager

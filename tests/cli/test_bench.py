@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gearstore_cli.bench import COLUMNS, LIMITS, limit_of, portions, sentence
+from gearstore_cli.measuring import COLUMNS, LIMITS, limit_of, portions, sentence
 from tests.acceptance.servers import clean_environment, eventually
 from tests.cli.conftest import COMMAND, run_here
 
