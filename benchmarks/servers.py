@@ -143,7 +143,7 @@ SERVERS = {
 def running(server: Server, base: Path) -> Iterator[Running]:
     """Start the server in a new folder below `base`; stop it and remove the folder at the end."""
     with tempfile.TemporaryDirectory(prefix=f"{server.name}-", dir=base, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+        folder = Path(name).resolve()  # the servers are started in it
         process, port = start(server, folder)
         try:
             yield Running(server, port, process.pid, folder)

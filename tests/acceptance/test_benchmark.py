@@ -1,6 +1,7 @@
 """The benchmark as it is called: runs that are clean, a result that can be reported again, a picture that is SVG."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,15 @@ def test_servers_side_by_side(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     servers = "gearstore,redis"  # what is not installed is left out
     done = bench(
-        "--quick", "--servers", servers, "--scenario", "submit 8x1", "--json", str(result), "--dir", str(tmp_path)
+        "--quick",
+        "--servers",
+        servers,
+        "--scenario",
+        "submit 8x1",
+        "--json",
+        str(result),
+        "--dir",
+        os.path.relpath(tmp_path, ROOT),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     runs = json.loads(result.read_text())["runs"]
