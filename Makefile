@@ -52,7 +52,8 @@ lint: $(VENV)/.dev  ## check format, style and types
 docs: $(VENV)/.dev  ## make the man pages and the shell completions from the commands and docs/make/text
 	$(BIN)/python -m docs.make
 
-bench: $(VENV)/.dev clients  ## compare with gearmand, side by side (options: ARGS=...)
+bench: $(VENV)/.dev  ## compare with gearmand, redis and beanstalkd, side by side (options: ARGS=...)
+	@scripts/install-debian-clients bench
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 soak: $(VENV)/.dev  ## run new seeds of the simulation (SECONDS=600)

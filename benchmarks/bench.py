@@ -1,6 +1,6 @@
-"""Run gearstore and gearmand side by side and print their ratios.
+"""Run gearstore, gearmand, redis and beanstalkd side by side and print their ratios.
 
-    python benchmarks/bench.py [--rounds N] [--quick] [--only submit|drain|foreground] [--check] [--json FILE]
+    python benchmarks/bench.py [--quick] [--rounds N] [--only GROUP] [--scenario NAME] [--check] [--publish]
 
 Servers are interleaved: in each round every scenario runs on every server before the next scenario
 begins, each time on a fresh server with an empty folder. Figures are medians over the rounds.
@@ -8,8 +8,9 @@ Exit codes: 0 clean, 1 a run had errors or (with --check) a floor was missed, 2 
 """
 
 import argparse
-import json
+import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,25 +20,34 @@ from types import FrameType
 
 import generator
 import machine
+import outcome
 import report
-from scenarios import ECHOES, GROUPS, SCENARIOS, Measurement, Plan, Scenario, measure
-from servers import GEARSTORE, MEMORY, SERVERS, SQLITE, Server, ServerError, find_gearmand, running, sink
+import targets
+from scenarios import GROUPS, SCENARIOS, Measurement, Plan, Scenario, measure
+from servers import GEARSTORE, SERVERS, Server, ServerError, find, running, sink
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 FULL_ROUNDS, QUICK_ROUNDS = 5, 1
+CEILING_ROUNDS = 1  # in which the generator's ceiling is measured
+PACKAGES = {"gearmand": "gearman-job-server", "redis-server": "redis-server", "beanstalkd": "beanstalkd"}  # Debian's
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options; a wrong one ends the program with code 2."""
-    parser = argparse.ArgumentParser(description="Compare gearstore with gearmand: rates, ratios, latencies.")
+    parser = argparse.ArgumentParser(description="Compare gearstore with others: rates, ratios, latencies.")
     parser.add_argument("--rounds", type=int, help=f"rounds to take medians over ({FULL_ROUNDS}; quick {QUICK_ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="short runs: for a look, not for a claim")
+    parser.add_argument("--minutes", type=float, default=10.0, help="begin no round that would end later (%(default)g)")
     parser.add_argument("--only", choices=GROUPS, action="append", help="only this group (may be repeated)")
     parser.add_argument("--scenario", action="append", help='only this scenario, as in "submit 64x1" (may be repeated)')
     parser.add_argument("--servers", default=",".join(SERVERS), help="comma-separated, of: %(default)s")
     parser.add_argument("--size", type=int, default=100, help="bytes of a workload (%(default)s)")
     parser.add_argument("--dir", type=Path, default=BUILD, help="folder on the disk to measure (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the machine and every run to FILE")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", default=BUILD / "result.json", help="every run (%(default)s)"
+    )
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="run nothing: report what FILE holds")
+    parser.add_argument("--publish", action="store_true", help="write the table and the picture into the tree")
     parser.add_argument("--check", action="store_true", help="exit 1 when gearstore is below a floor")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else FULL_ROUNDS)
@@ -55,76 +65,105 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def make_plan(options: argparse.Namespace, program: Path, base: Path) -> Plan:
     """Return how much to measure: enough for a claim, or little for a look."""
     if options.quick:
-        return Plan(program, base, options.size, 0.5, 1.0, backlog=20_000, serial_backlog=600)
-    return Plan(program, base, options.size, 1.2, 2.5, backlog=100_000, serial_backlog=2_500)
+        return Plan(program, base, options.size, 0.4, 0.5, part=0.2)
+    return Plan(program, base, options.size, 0.6, 0.8)
 
 
 def chosen(options: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios that were asked for."""
-    groups, names = options.only or GROUPS, options.scenario
-    return [one for one in SCENARIOS if one.group in groups and (not names or one.name in names)]
+    if options.scenario:
+        return [one for one in SCENARIOS if one.name in options.scenario]
+    return [one for one in SCENARIOS if one.usual and one.group in (options.only or GROUPS)]
 
 
-def schedule(options: argparse.Namespace, plan: Plan) -> Iterator[tuple[int, Scenario, Server]]:
-    """Yield every run in its order; the servers' order rotates so that none is always the first."""
-    servers, ground = [SERVERS[name] for name in options.servers.split(",")], sink(plan.program, plan.backlog)
-    scenarios = chosen(options)
-    for number in range(options.rounds):
-        turn = number % len(servers)
-        for scenario in scenarios:
-            for server in servers[turn:] + servers[:turn]:
-                yield number + 1, scenario, server
-            if scenario.group != "foreground":  # the sink has no workers to pass jobs to
-                yield number + 1, scenario, ground
-        if any(scenario.group == "submit" for scenario in scenarios):
-            yield from ((number + 1, scenario, server) for scenario in ECHOES for server in (MEMORY, ground))
-
-
-def try_servers(options: argparse.Namespace, plan: Plan) -> None:
-    """Start each server once, so that a missing one is told now and not after minutes."""
-    for name in options.servers.split(","):
-        with running(SERVERS[name], plan.base):
-            pass
-
-
-def run_all(options: argparse.Namespace, plan: Plan) -> list[Measurement]:
-    """Do every run and tell on stderr how it went."""
+def present(options: argparse.Namespace, base: Path) -> list[Server]:
+    """Return the servers that were asked for and start here; say which are left out."""
     found = []
-    for number, scenario, server in schedule(options, plan):
-        one = measure(scenario, server, number, plan)
-        found.append(one)
-        outcome = one.load.detail if one.load.errors else f"{one.load.ops_s:10.0f}/s"
-        print(f"round {number}/{options.rounds}  {scenario.name:17} {server.name:16} {outcome}", file=sys.stderr)
+    for server in (SERVERS[name] for name in options.servers.split(",")):
+        if find(server.program) is None:
+            package = PACKAGES.get(server.program, server.program)
+            print(f"left out: {server.title}, which is not installed (Debian: {package})", file=sys.stderr)
+            continue
+        try:
+            with running(server, base):
+                found.append(server)
+        except ServerError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not found:
+        raise ServerError("none of the servers can be started")
     return found
 
 
-def show(results: report.Results, options: argparse.Namespace, facts: dict[str, str]) -> None:
-    """Print the machine, the tables, the noise and the errors."""
-    servers = options.servers.split(",")
-    print("\n".join(f"{name}: {fact}" for name, fact in facts.items()), end="\n\n")
-    for group in GROUPS:
-        if report.names_of(group, results):
-            print("\n".join(report.rates(group, results, servers)))
-    for part in (report.latencies, report.processors, report.ceiling):
-        print("\n".join(part(results, servers)))
-    print(report.noise(results))
-    print("\n".join(report.complaints(results)))
+def schedule(scenarios: Sequence[Scenario], servers: list[Server], number: int) -> Iterator[tuple[Scenario, Server]]:
+    """Yield the runs of a round in their order; the servers' order rotates so that none is always the first."""
+    turn = number % len(servers)
+    for scenario in scenarios:
+        for server in servers[turn:] + servers[:turn]:
+            if scenario.group in server.groups:
+                yield scenario, server
+
+
+def run_all(options: argparse.Namespace, plan: Plan, began: float) -> report.Results:
+    """Do every run and tell on stderr how it went."""
+    found: list[Measurement] = []
+    syncs: list[machine.Syncs] = []
+    scenarios, servers = chosen(options), present(options, plan.base)
+    ceiling = [one for one in scenarios if one.group != "foreground"]  # the sink has no workers to pass jobs to
+    for number in range(1, options.rounds + 1):
+        started = time.monotonic()
+        syncs.append(machine.sync_latency(plan.base, overwrite=True))
+        runs = list(schedule(scenarios, servers, number))
+        if number <= CEILING_ROUNDS:
+            runs += [(scenario, sink(plan.program, servers[0].backlog)) for scenario in ceiling]
+        for scenario, server in runs:
+            found.append(measure(scenario, server, number, plan))
+            tell(found[-1], options.rounds)
+        now = time.monotonic()
+        if number < options.rounds and now - began + (now - started) > options.minutes * 60:
+            print(
+                f"ended after {number} of {options.rounds} rounds, to keep to {options.minutes:g} minutes",
+                file=sys.stderr,
+            )
+            break
+    return report.Results(found, syncs)
+
+
+def tell(one: Measurement, rounds: int) -> None:
+    """Say how a run went."""
+    went = one.load.detail if one.load.errors else f"{one.load.ops_s:10.0f}/s"
+    print(f"round {one.round}/{rounds}  {one.scenario:18} {one.server:18} {went}", file=sys.stderr)
+
+
+def run(options: argparse.Namespace) -> outcome.Outcome:
+    """Run the benchmark."""
+    program = generator.build(BUILD)
+    options.dir.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="run-", dir=options.dir) as base:
+        facts = machine.facts(Path(base))
+        plan = make_plan(options, program, Path(base))
+        results = run_all(options, plan, began)
+    counted = instructions(machine_too=not options.quick)
+    rounds = max(one.round for one in results.all)
+    facts["plan"] = f"{rounds} rounds, workloads of {plan.size} bytes, runs of {plan.seconds} s, drains of "
+    facts["plan"] += f"{plan.backlog_of(GEARSTORE)} jobs or {plan.drain_seconds} s"
+    facts["took"] = f"{time.monotonic() - began:.0f} s"
+    return outcome.Outcome(facts, results, counted)
+
+
+def instructions(machine_too: bool) -> str:
+    """Return what the count of instructions on the hot path says."""
+    command = [sys.executable, str(Path(__file__).with_name("instructions.py"))]
+    command += ["--machine"] if machine_too else []
+    environment = os.environ | {"PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return (done.stdout + done.stderr).strip()
 
 
 def passed(results: report.Results, check: bool) -> bool:
     """Return whether all runs were clean and, if asked, the floors are kept; nothing to compare is not kept."""
-    verdicts = report.verdicts(results)
-    compared = any(one.server == GEARSTORE.name for one in results.all)
-    if compared or check:
-        print("\n".join(["Floors", *(text for _, text in verdicts)]))
-    return not results.bad and (not check or (bool(verdicts) and all(kept for kept, _ in verdicts)))
-
-
-def write_json(path: Path, facts: dict[str, str], options: argparse.Namespace, results: report.Results) -> None:
-    """Write everything that was measured, so that others can take other medians."""
-    runs = [report.as_record(one) for one in results.all]
-    plan = {"rounds": options.rounds, "quick": options.quick, "size": options.size}
-    path.write_text(json.dumps({"machine": facts, "plan": plan, "runs": runs}, indent=1) + "\n")
+    floors, _ = targets.verdicts(results)
+    return not results.bad and (not check or (bool(floors) and all(floor.kept for floor in floors)))
 
 
 def terminate(_number: int, _frame: FrameType | None) -> None:
@@ -137,28 +176,19 @@ def main() -> int:
     options = parse_arguments()
     signal.signal(signal.SIGTERM, terminate)
     try:
-        if find_gearmand() is None:
-            raise ServerError("gearmand is not installed (Debian: gearman-job-server)")
-        program = generator.build(BUILD)
-        options.dir.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="run-", dir=options.dir) as base:
-            facts = machine.facts(Path(base))
-            plan = make_plan(options, program, Path(base))
-            facts["plan"] = f"{options.rounds} rounds, workloads of {plan.size} bytes, runs of {plan.seconds} s, "
-            facts["plan"] += f"drains of {plan.backlog} jobs ({SQLITE.title}: {plan.serial_backlog})"
-            try_servers(options, plan)
-            results = report.Results(run_all(options, plan))
-        facts["took"] = f"{time.monotonic() - began:.0f} s"
-    except (ServerError, generator.GeneratorError, OSError) as error:
+        found = outcome.load(options.source) if options.source else run(options)
+        if not options.source:
+            outcome.save(options.json, found)
+        print(outcome.text(found))
+        written = outcome.in_tree() if options.publish else outcome.beside(options.source or options.json)
+        outcome.publish(found, *written)
+        print("wrote", *written, file=sys.stderr)
+    except (ServerError, generator.GeneratorError, OSError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    show(results, options, facts)
-    if options.json:
-        write_json(options.json, facts, options, results)
-    return 0 if passed(results, options.check) else 1
+    return 0 if passed(found.results, options.check) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Build the load generator (`load.c`) and run it once; its JSON line becomes a `Load`.
+"""Build the load generator (`load.c`, `peers.c`) and run it once; its JSON line becomes a `Load`.
 
 The generator is C because a Python one would be the bottleneck of every comparison.
 """
@@ -10,7 +10,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("load.c")
+FOLDER = Path(__file__).parent
+SOURCES = [FOLDER / name for name in ("load.c", "peers.c")]
+PARTS = [*SOURCES, FOLDER / "load.h"]
 COMPILER_FLAGS = ["-O2", "-Wall", "-Wextra"]
 ALARM_SLACK = 90  # the generator's own alarm is at 60 seconds past its limit
 
@@ -49,25 +51,25 @@ class Shape:
 
 
 def build(folder: Path) -> Path:
-    """Compile the generator into the folder unless it is newer than its source; return the program."""
+    """Compile the generator into the folder unless it is newer than its sources; return the program."""
     program = folder / "load"
-    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+    if program.exists() and program.stat().st_mtime > max(part.stat().st_mtime for part in PARTS):
         return program
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
         raise GeneratorError("no C compiler found: install gcc, or name one in CC")
     folder.mkdir(parents=True, exist_ok=True)
-    command = [compiler, *COMPILER_FLAGS, "-o", str(program), str(SOURCE)]
+    command = [compiler, *COMPILER_FLAGS, "-o", str(program), *map(str, SOURCES)]
     built = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if built.returncode != 0:
         raise GeneratorError(f"the load generator does not compile:\n{built.stderr}")
     return program
 
 
-def run(program: Path, shape: Shape, port: int, size: int, *handles: str) -> Load:
-    """Load the server on the port; `handles` are further options of the generator."""
+def run(program: Path, shape: Shape, port: int, size: int, *more: str) -> Load:
+    """Load the server on the port; `more` are further options of the generator."""
     command = [str(program), shape.mode, f"-p{port}", f"-s{size}", f"-n{shape.jobs}", f"-t{shape.seconds}"]
-    command += [f"-c{shape.connections}", f"-w{shape.window}", f"-k{shape.workers}", *handles]
+    command += [f"-c{shape.connections}", f"-w{shape.window}", f"-k{shape.workers}", *more]
     try:
         limit = shape.seconds + ALARM_SLACK
         ended = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)

@@ -1,4 +1,4 @@
-/* load: a small load generator for Gearman servers, and a sink to measure the generator itself.
+/* load: a small load generator for Gearman servers and two others, and a sink to measure the generator itself.
  *
  * One process, one thread, one epoll loop, no client library, so that the server is what is measured.
  *
@@ -9,6 +9,8 @@
  *   load echo       ECHO_REQ, C connections, window W; latency: to ECHO_RES
  *   load sink       a server that answers and keeps nothing: the generator's ceiling
  *
+ * With --protocol redis or beanstalkd, submit-bg and work do the same with those servers (peers.c).
+ *
  * Each run is bounded by --jobs, by --seconds and by an alarm. One JSON line on stdout. Exit 0: clean,
  * 1: errors were counted, 2: usage or connection, 3: the alarm.
  *
@@ -16,7 +18,7 @@
  * in every run: handles are distinct, workloads and unique ids intact, each job is delivered once and
  * under the handle that its submit was answered with, and nothing is missing at the end.
  */
-#define _GNU_SOURCE
+#include "load.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,10 +26,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -40,15 +38,11 @@ enum {
     ECHO_REQ = 16, ECHO_RES = 17, SUBMIT_JOB_BG = 18, GRAB_JOB_UNIQ = 30, JOB_ASSIGN_UNIQ = 31,
 };
 #define IDLE_NS 3000000000u /* a drain without any progress for so long is over: the rest is missing */
-enum { HEADER = 12, UNIQUE = 36, SEQUENCE = 16, SINK_HANDLE = 7 + SEQUENCE, MAX_PACKET = 1 << 20, PATTERN = 4096 };
+enum { HEADER = 12, SINK_HANDLE = 7 + SEQUENCE, MAX_PACKET = 1 << 20, PATTERN = 4096 };
 enum { SUBMIT_BG, WORK, FOREGROUND, ECHO, SINK, MODES };
 enum { CLIENT, WORKER, LISTENER, SERVED };     /* what a connection is; the last two belong to the sink */
 enum { RUNNING, WINDING_DOWN, BROKEN };
 enum { DELIVERED = 1, ANSWERED = 2 };        /* bits of seen[] */
-enum {
-    E_PACKET, E_DUPLICATE, E_MISSING, E_CORRUPT, E_UNKNOWN, E_HANDLE_REUSED, E_HANDLE_WRONG, E_CLOSED, E_UNSYNCED,
-    ERRORS
-};
 
 static const char *const mode_names[MODES] = {"submit-bg", "work", "fg", "echo", "sink"};
 static const char *const error_names[ERRORS] = {"packet", "duplicate", "missing", "corrupt", "unknown",
@@ -56,24 +50,16 @@ static const char *const error_names[ERRORS] = {"packet", "duplicate", "missing"
 static const char FUNCTION[] = "bench";      /* sent with its NUL where another argument follows */
 
 static int mode, port = 4730, connection_count = 1, window = 1, worker_count = 1;
-static size_t size = 100;
+size_t size = 100;
 #define SUBMIT_BODY (sizeof FUNCTION + UNIQUE + 1 + size)
 static uint64_t jobs = 10000;
 static double max_seconds = 10;
 static const char *save_handles, *expect_handles;
 
-struct connection {
-    int fd, role, wants_write, asleep, grabbing, synced;
-    uint8_t *in, *out;
-    size_t in_length, in_capacity, out_length, out_offset, out_capacity;
-    uint32_t *waiting; /* ring of the requests that wait for their answer, oldest first */
-    int first, waiting_count, inflight;
-    uint64_t grabbed_at;
-};
-
 static struct connection *connections;
 static int total_connections, epoll_fd, state, started;
-static uint64_t errors[ERRORS];
+uint64_t errors[ERRORS];
+static const struct protocol *protocol;
 static uint64_t sent, answered, delivered, completed, inflight_total, deadline, last_event;
 static uint64_t *sent_at, *created, *assigned, *handle_set, handle_mask;
 static uint32_t *latencies; /* in units of 10 ns */
@@ -137,7 +123,7 @@ static int add_handle(uint64_t h) { /* 1: it was new */
 
 /* ---------------------------------------------------------------- workloads */
 
-static void put_hex(uint8_t *d, uint64_t value, int digits) {
+void put_hex(uint8_t *d, uint64_t value, int digits) {
     for (int i = digits - 1; i >= 0; i--, value >>= 4) d[i] = (uint8_t)"0123456789abcdef"[value & 15];
 }
 
@@ -155,12 +141,12 @@ static int get_sequence(const uint8_t *p, size_t n, uint64_t *sequence) {
 
 static const uint8_t *pattern_of(uint64_t sequence) { return pattern + sequence * 37 % PATTERN; }
 
-static void put_workload(uint8_t *d, uint64_t sequence) {
+void put_workload(uint8_t *d, uint64_t sequence) {
     put_hex(d, sequence, SEQUENCE);
     memcpy(d + SEQUENCE, pattern_of(sequence), size - SEQUENCE);
 }
 
-static void put_unique(uint8_t *d, uint64_t sequence) { /* 36 characters, as libgearman sends */
+void put_unique(uint8_t *d, uint64_t sequence) { /* 36 characters, as libgearman sends */
     uint64_t a = mixed(sequence * 2 + 1), b = mixed(sequence * 2 + 2);
     memset(d, '-', UNIQUE);
     put_hex(d, a >> 32, 8);
@@ -215,14 +201,18 @@ static void flush_output(struct connection *c) {
     c->wants_write = 0;
 }
 
+uint8_t *put_bytes(struct connection *c, size_t length) {
+    c->out = grown(c->out, &c->out_capacity, c->out_length + length);
+    c->out_length += length;
+    return c->out + c->out_length - length;
+}
+
 /* Append a packet's header; return where its body of the given length is to be written. */
 static uint8_t *put_packet(struct connection *c, uint32_t type, size_t length) {
-    c->out = grown(c->out, &c->out_capacity, c->out_length + HEADER + length);
-    uint8_t *d = c->out + c->out_length;
+    uint8_t *d = put_bytes(c, HEADER + length);
     uint32_t words[2] = {htonl(type), htonl((uint32_t)length)};
     memcpy(d, c->role == SERVED ? "\0RES" : "\0REQ", 4);
     memcpy(d + 4, words, 8);
-    c->out_length += HEADER + length;
     return d + HEADER;
 }
 
@@ -242,7 +232,7 @@ static void open_connection(int role) {
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0) die("connect");
     c->waiting = table((size_t)window, sizeof *c->waiting);
     set_up_socket(c, role);
-    if (role == WORKER) memcpy(put_packet(c, CAN_DO, sizeof FUNCTION - 1), FUNCTION, sizeof FUNCTION - 1);
+    if (role == WORKER && protocol->put_ability) protocol->put_ability(c);
 }
 
 /* ---------------------------------------------------------------- clients and workers */
@@ -257,7 +247,7 @@ static void push_request(struct connection *c, uint64_t now) {
         put_workload(put_packet(c, ECHO_REQ, size), sequence);
         return;
     }
-    put_submit(put_packet(c, mode == FOREGROUND ? SUBMIT_JOB : SUBMIT_JOB_BG, SUBMIT_BODY), sequence);
+    protocol->put_submit(c, sequence);
 }
 
 static void refill(struct connection *c, uint64_t now) {
@@ -282,10 +272,15 @@ static void finish_request(struct connection *c, uint64_t sequence, uint64_t now
     inflight_total--;
 }
 
-static void on_created(struct connection *c, const uint8_t *handle, size_t length, uint64_t now) {
+/* What stands for a handle; 0 from a protocol that has none, where the job's number takes its place. */
+static uint64_t handle_of(const uint8_t *handle, size_t length, uint64_t sequence) {
+    return handle ? hash(handle, length) : mixed(sequence) | 1;
+}
+
+void on_created(struct connection *c, const uint8_t *handle, size_t length, uint64_t now) {
     uint64_t sequence;
     if (!pop_request(c, &sequence)) return;
-    created[sequence] = hash(handle, length);
+    created[sequence] = handle_of(handle, length, sequence);
     if (!add_handle(created[sequence])) errors[E_HANDLE_REUSED]++;
     if (mode == SUBMIT_BG) finish_request(c, sequence, now);
 }
@@ -299,16 +294,18 @@ static void on_complete(struct connection *c, const uint8_t *body, size_t length
     finish_request(c, sequence, now);
 }
 
+void on_synced(struct connection *c) { c->synced = 1; }
+
 static void on_echo(struct connection *c, const uint8_t *body, size_t length, uint64_t now) {
     uint64_t sequence, found;
-    if (mode != ECHO || !started) { c->synced = 1; return; }
+    if (mode != ECHO || !started) { on_synced(c); return; }
     if (!pop_request(c, &sequence)) return;
     if (length != size || !get_sequence(body, length, &found) || found != sequence) errors[E_CORRUPT]++;
     finish_request(c, sequence, now);
 }
 
 static void grab(struct connection *c, uint64_t now) {
-    put_packet(c, GRAB_JOB_UNIQ, 0);
+    protocol->put_grab(c);
     c->grabbed_at = now;
     c->grabbing = 1;
 }
@@ -317,39 +314,71 @@ static int wants_more(void) { /* foreground workers go on until the last client 
     return mode == FOREGROUND ? state != BROKEN : state == RUNNING && delivered < jobs;
 }
 
-static void check_delivery(const uint8_t *handle, size_t handle_length, const uint8_t *unique, size_t unique_length,
-                           const uint8_t *workload, size_t length) {
+static void check_delivery(const struct assigned_job *job) {
     uint64_t sequence;
     uint8_t expected[UNIQUE];
-    if (length != size || !get_sequence(workload, length, &sequence)) { errors[E_CORRUPT]++; return; }
+    if (job->length != size || !get_sequence(job->workload, size, &sequence)) { errors[E_CORRUPT]++; return; }
     if (sequence >= jobs || (mode == FOREGROUND && sequence >= sent)) { errors[E_UNKNOWN]++; return; }
     put_unique(expected, sequence);
-    if (memcmp(workload + SEQUENCE, pattern_of(sequence), length - SEQUENCE)) errors[E_CORRUPT]++;
-    if (unique_length != UNIQUE || memcmp(expected, unique, UNIQUE)) errors[E_CORRUPT]++;
+    if (memcmp(job->workload + SEQUENCE, pattern_of(sequence), size - SEQUENCE)) errors[E_CORRUPT]++;
+    if (job->unique_length != UNIQUE || memcmp(expected, job->unique, UNIQUE)) errors[E_CORRUPT]++;
     if (seen[sequence] & DELIVERED) errors[E_DUPLICATE]++;
     seen[sequence] |= DELIVERED;
-    assigned[sequence] = hash(handle, handle_length);
+    assigned[sequence] = handle_of(job->handle, job->handle_length, sequence);
 }
+
+void on_assigned(struct connection *c, const struct assigned_job *job, uint64_t now) {
+    c->grabbing = 0;
+    delivered++;
+    last_event = now;
+    if (mode == WORK) add_latency(now - c->grabbed_at);
+    check_delivery(job);
+    protocol->put_complete(c, job);
+    completed++;
+    if (wants_more()) grab(c, now);
+}
+
+int on_nothing(struct connection *c) {
+    c->grabbing = 0;
+    return wants_more();
+}
+
+void on_unexpected(const uint8_t *text, size_t length) {
+    if (errors[E_PACKET]++ < 3) fprintf(stderr, "unexpected: %.*s\n", (int)(length > 80 ? 80 : length), text);
+    state = BROKEN;
+}
+
+/* ---------------------------------------------------------------- Gearman's protocol */
+
+static void put_ability(struct connection *c) {
+    memcpy(put_packet(c, CAN_DO, sizeof FUNCTION - 1), FUNCTION, sizeof FUNCTION - 1);
+}
+
+static void put_submit_packet(struct connection *c, uint64_t sequence) {
+    put_submit(put_packet(c, mode == FOREGROUND ? SUBMIT_JOB : SUBMIT_JOB_BG, SUBMIT_BODY), sequence);
+}
+
+static void put_grab(struct connection *c) { put_packet(c, GRAB_JOB_UNIQ, 0); }
+
+static void put_complete(struct connection *c, const struct assigned_job *job) {
+    size_t result = job->length < SEQUENCE ? job->length : SEQUENCE;
+    uint8_t *d = put_packet(c, WORK_COMPLETE, job->handle_length + 1 + result);
+    memcpy(d, job->handle, job->handle_length);
+    d[job->handle_length] = 0;
+    memcpy(d + job->handle_length + 1, job->workload, result);
+}
+
+static void put_sync(struct connection *c) { memcpy(put_packet(c, ECHO_REQ, 4), "sync", 4); }
 
 static void on_assign(struct connection *c, const uint8_t *body, size_t length, uint64_t now) {
     const uint8_t *argument[4] = {body}, *end = body + length; /* handle, function, unique, workload */
     int count = 1;
     for (const uint8_t *p = body; count < 4 && p < end; p++)
         if (!*p) argument[count++] = p + 1;
-    c->grabbing = 0;
     if (count < 4) { errors[E_PACKET]++; return; }
-    size_t handle_length = (size_t)(argument[1] - body - 1), workload_length = (size_t)(end - argument[3]);
-    delivered++;
-    last_event = now;
-    if (mode == WORK) add_latency(now - c->grabbed_at);
-    check_delivery(body, handle_length, argument[2], (size_t)(argument[3] - argument[2] - 1), argument[3],
-                   workload_length);
-    size_t result = workload_length < SEQUENCE ? workload_length : SEQUENCE;
-    uint8_t *d = put_packet(c, WORK_COMPLETE, handle_length + 1 + result);
-    memcpy(d, body, handle_length + 1);
-    memcpy(d + handle_length + 1, argument[3], result);
-    completed++;
-    if (wants_more()) grab(c, now);
+    struct assigned_job job = {body, argument[2], argument[3], (size_t)(argument[1] - body - 1),
+                               (size_t)(argument[3] - argument[2] - 1), (size_t)(end - argument[3])};
+    on_assigned(c, &job, now);
 }
 
 static void on_response(struct connection *c, uint32_t type, const uint8_t *body, size_t length, uint64_t now) {
@@ -359,8 +388,7 @@ static void on_response(struct connection *c, uint32_t type, const uint8_t *body
     case JOB_ASSIGN_UNIQ: on_assign(c, body, length, now); break;
     case ECHO_RES: on_echo(c, body, length, now); break;
     case NO_JOB:
-        c->grabbing = 0;
-        if (wants_more()) {
+        if (on_nothing(c)) {
             put_packet(c, PRE_SLEEP, 0);
             c->asleep = 1;
         }
@@ -369,10 +397,7 @@ static void on_response(struct connection *c, uint32_t type, const uint8_t *body
         if (c->asleep && wants_more()) grab(c, now);
         c->asleep = 0;
         break;
-    default: /* ERROR (19) among them: no request of ours may be refused */
-        if (errors[E_PACKET]++ < 3)
-            fprintf(stderr, "packet of type %u: %.*s\n", type, (int)(length > 80 ? 80 : length), (const char *)body);
-        state = BROKEN;
+    default: on_unexpected(body, length); /* ERROR (19) among them: no request of ours may be refused */
     }
 }
 
@@ -412,22 +437,30 @@ static void accept_clients(struct connection *listener) {
 
 /* ---------------------------------------------------------------- the loop */
 
+/* Take one packet; return its bytes, 0 if it is not all there, -1 if it is none. */
+static ssize_t take_packet(struct connection *c, const uint8_t *packet, size_t available, uint64_t now) {
+    uint32_t words[2];
+    if (available < HEADER) return 0;
+    memcpy(words, packet + 4, sizeof words);
+    size_t length = ntohl(words[1]);
+    if (memcmp(packet, c->role == SERVED ? "\0REQ" : "\0RES", 4) || length > MAX_PACKET) return -1;
+    if (available < HEADER + length) return 0;
+    if (c->role == SERVED) on_request(c, ntohl(words[0]), packet + HEADER, length);
+    else on_response(c, ntohl(words[0]), packet + HEADER, length, now);
+    return (ssize_t)(HEADER + length);
+}
+
+static const struct protocol gearman = {"gearman", put_ability, put_submit_packet, put_grab, put_complete, put_sync,
+                                        take_packet};
+static const struct protocol *const protocols[] = {&gearman, &redis, &beanstalkd};
+
 static size_t consume(struct connection *c, uint64_t now) {
     size_t offset = 0;
-    while (c->in_length - offset >= HEADER) {
-        const uint8_t *packet = c->in + offset;
-        uint32_t words[2];
-        memcpy(words, packet + 4, sizeof words);
-        size_t length = ntohl(words[1]);
-        if (memcmp(packet, c->role == SERVED ? "\0REQ" : "\0RES", 4) || length > MAX_PACKET) {
-            errors[E_PACKET]++;
-            lost(c);
-            return 0;
-        }
-        if (c->in_length - offset < HEADER + length) break;
-        if (c->role == SERVED) on_request(c, ntohl(words[0]), packet + HEADER, length);
-        else on_response(c, ntohl(words[0]), packet + HEADER, length, now);
-        offset += HEADER + length;
+    ssize_t used;
+    while ((used = protocol->take(c, c->in + offset, c->in_length - offset, now)) > 0) offset += (size_t)used;
+    if (used < 0) {
+        errors[E_PACKET]++;
+        lost(c);
     }
     return offset;
 }
@@ -471,13 +504,13 @@ static int all_synced(void) {
     return 1;
 }
 
-/* An ECHO on every connection: when all are back, the server has seen everything sent before. */
+/* An ECHO, or what is one, on every connection: when all are back, the server has seen everything sent before. */
 static uint64_t sync_connections(int workers_only) {
     uint64_t missing = 0;
     for (int i = 0; i < total_connections; i++) {
         struct connection *c = &connections[i];
         c->synced = workers_only && c->role != WORKER;
-        if (!c->synced) memcpy(put_packet(c, ECHO_REQ, 4), "sync", 4);
+        if (!c->synced) protocol->put_sync(c);
         flush_output(c);
     }
     loop_until(all_synced, now_ns() + 10000000000u);
@@ -566,7 +599,7 @@ static int run_load(void) {
     if (!connections) die("calloc");
     for (int i = 0; i < clients + worker_count; i++) open_connection(i < clients ? CLIENT : WORKER);
     if (sync_connections(0) || state == BROKEN) {
-        fprintf(stderr, "the server did not answer the first ECHO\n");
+        fprintf(stderr, "the server did not answer the first request\n");
         return 2;
     }
     double cpu = own_cpu();
@@ -612,15 +645,24 @@ static void on_alarm(int number) {
 
 static void usage(void) {
     fprintf(stderr, "usage: load submit-bg|work|fg|echo|sink [-p PORT] [-c CONNECTIONS] [-w WINDOW] [-k WORKERS]\n"
-                    "            [-n JOBS] [-s BYTES] [-t SECONDS] [--save-handles FILE] [--expect-handles FILE]\n");
+                    "            [-n JOBS] [-s BYTES] [-t SECONDS] [--protocol gearman|redis|beanstalkd]\n"
+                    "            [--save-handles FILE] [--expect-handles FILE]\n");
     exit(2);
+}
+
+static const struct protocol *protocol_of(const char *name) {
+    for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
+        if (!strcmp(name, protocols[i]->name)) return protocols[i];
+    usage();
+    return NULL;
 }
 
 static void parse_options(int argc, char **argv) {
     static const struct option names[] = {
         {"port", 1, 0, 'p'}, {"connections", 1, 0, 'c'}, {"window", 1, 0, 'w'}, {"workers", 1, 0, 'k'},
         {"jobs", 1, 0, 'n'}, {"size", 1, 0, 's'}, {"seconds", 1, 0, 't'},
-        {"save-handles", 1, 0, 1}, {"expect-handles", 1, 0, 2}, {0, 0, 0, 0}};
+        {"save-handles", 1, 0, 1}, {"expect-handles", 1, 0, 2}, {"protocol", 1, 0, 3}, {0, 0, 0, 0}};
+    protocol = &gearman;
     for (mode = 0; argc > 1 && mode < MODES && strcmp(argv[1], mode_names[mode]); mode++) {}
     if (argc < 2 || mode == MODES) usage();
     optind = 2;
@@ -634,10 +676,12 @@ static void parse_options(int argc, char **argv) {
         case 't': max_seconds = atof(optarg); break;
         case 1: save_handles = optarg; break;
         case 2: expect_handles = optarg; break;
+        case 3: protocol = protocol_of(optarg); break;
         default: usage();
         }
     if (window < 1 || connection_count < 1 || worker_count < 1 || jobs < 1 || jobs > 50000000 || size < SEQUENCE ||
         size > MAX_PACKET / 2 || max_seconds <= 0 || max_seconds > 3600) usage();
+    if (protocol != &gearman && mode != SUBMIT_BG && mode != WORK) usage();
 }
 
 int main(int argc, char **argv) {

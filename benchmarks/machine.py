@@ -1,8 +1,9 @@
 """What the numbers depend on besides the servers: the machine, its disk, and what else ran on it."""
 
-import importlib.util
+import importlib.metadata
 import os
 import platform
+import re
 import resource
 import sqlite3
 import statistics
@@ -12,9 +13,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers import find_gearmand
+from servers import find
 
 BLOCK = 4096
+VERSIONS = {"gearmand": ["--version"], "redis-server": ["--version"], "beanstalkd": ["-v"]}
 SYNCS = 200
 SYNC_SECONDS = 3.0  # a slow disk needs fewer of them
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -38,6 +40,17 @@ class Share:
 
     server_cpu_s: float
     foreign_cores: float  # user time of processes that are no part of the benchmark, and what the host took away
+
+
+@dataclass(frozen=True, slots=True)
+class Syncs:
+    """Microseconds that a write with fdatasync takes."""
+
+    p50: float
+    p99: float
+
+    def __str__(self) -> str:
+        return f"{self.p50:.0f} us median, {self.p99:.0f} us p99"
 
 
 def usage(server_pid: int) -> Usage:
@@ -64,11 +77,11 @@ def facts(base: Path) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "sqlite": f"{sqlite3.sqlite_version} (of Python; gearmand brings its own)",
-        "uvloop": "installed" if importlib.util.find_spec("uvloop") else "not installed",
-        "gearmand": gearmand_version(),
+        "uvloop": uvloop_version(),
+        **{program: version(program, options) for program, options in VERSIONS.items()},
         "file system": file_system(base),
-        "fdatasync, 4 KiB appended": sync_latency(base, overwrite=False),
-        "fdatasync, 4 KiB overwritten": sync_latency(base, overwrite=True),
+        "fdatasync, 4 KiB appended": str(sync_latency(base, overwrite=False)),
+        "fdatasync, 4 KiB overwritten": str(sync_latency(base, overwrite=True)),
         "load before": "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()),
     }
 
@@ -81,13 +94,22 @@ def processor() -> str:
     return platform.machine()
 
 
-def gearmand_version() -> str:
-    """Return the version that `gearmand --version` names."""
-    program = find_gearmand()
-    if program is None:
+def version(program: str, options: list[str]) -> str:
+    """Return the first version number that a program says of itself."""
+    path = find(program)
+    if path is None:
         return "not found"
-    answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)
-    return (answer.stdout or answer.stderr).strip().partition("\n")[0].removeprefix("gearmand ").partition(" - ")[0]
+    answer = subprocess.run([path, *options], capture_output=True, text=True, timeout=10, check=False)
+    found = re.search(r"\d+\.[\w.+~-]+", answer.stdout + answer.stderr)
+    return found[0] if found else "unknown"
+
+
+def uvloop_version() -> str:
+    """Return the version of uvloop, if there is one."""
+    try:
+        return importlib.metadata.version("uvloop")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def file_system(base: Path) -> str:
@@ -102,7 +124,7 @@ def file_system(base: Path) -> str:
     return kind + (" (IN MEMORY: durable figures mean nothing)" if kind in ("tmpfs", "ramfs") else "")
 
 
-def sync_latency(base: Path, overwrite: bool) -> str:
+def sync_latency(base: Path, overwrite: bool) -> Syncs:
     """Measure a write of one block with fdatasync, the floor of every durable answer on this disk."""
     times: list[float] = []
     block = os.urandom(BLOCK)
@@ -118,4 +140,4 @@ def sync_latency(base: Path, overwrite: bool) -> str:
             os.fdatasync(file.fileno())
             times.append((time.perf_counter() - before) * 1e6)
     times.sort()
-    return f"{statistics.median(times):.0f} us median, {times[int(len(times) * 0.99)]:.0f} us p99"
+    return Syncs(statistics.median(times), times[int(len(times) * 0.99)])

@@ -16,25 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gearstore.config import load_config
+from hot_path import CLIENTS, UNIQUE, WORKLOAD, HotPath, Nothing
+
 from gearstore.protocol import packets as p
 from gearstore.protocol.parser import PacketParser
 from gearstore.queue.functions import Function
 from gearstore.queue.job import Job
-from gearstore.queue.record import recover
-from gearstore.server.commands import HANDLERS
-from gearstore.server.connection import Connection
-from gearstore.server.hub import Hub
 from gearstore.store import migrations
-from gearstore.store.base import Applied, Changes
-from gearstore.store.journal import Journal
 from gearstore.store.memory import MemoryStore
 from gearstore.store.sqlite import SqliteStore
 
 ROUNDS = 30
-CLIENTS = 64
-UNIQUE = b"aa93dba6-e7b4-11f1-b968-%012d"
-WORKLOAD = b"x" * 100
 
 
 def best(work: Callable[[], object], times: int, rounds: int = ROUNDS) -> float:
@@ -121,24 +113,6 @@ def folder() -> Path:
     return path
 
 
-class Transport:
-    """Takes what a connection writes."""
-
-    written = b""
-
-    def write(self, data: bytes) -> None:
-        """Keep the last write."""
-        self.written = data
-
-
-class Nothing(MemoryStore):
-    """A store that only says yes."""
-
-    async def apply(self, changes: Changes) -> Applied:
-        """Store nothing."""
-        return Applied()
-
-
 def hot_path() -> None:
     """The CPU time of the loop's thread for a submit and for a grab with a completion, 64 connections a turn."""
     with tempfile.TemporaryDirectory(dir=folder()) as directory:
@@ -148,45 +122,19 @@ def hot_path() -> None:
             report(f"hot path, {name}: complete and grab", drain)
 
 
-async def _hot_path(store: Any) -> tuple[float, float]:
-    loop = asyncio.get_running_loop()
-    config, _ = load_config({"memory": "1"}, {}, None)
-    recovered = await store.open(b"H:bench:", 5, 65536)
-    journal = Journal(store, print)
-    hub = Hub(config, store, journal, loop)
-    hub.engine.prefixes = recovered.prefixes
-    hub.engine.next_id = hub.engine.ids_until = recovered.next_id
-    recover(hub.engine, recovered.functions, recovered.counts)
-    await journal.commit()
-    connections = []
-    for _ in range(CLIENTS):
-        connection = Connection(hub, HANDLERS)
-        connection.transport = Transport()  # type: ignore[assignment]
-        connections.append(connection)
+async def _hot_path(store: MemoryStore | SqliteStore) -> tuple[float, float]:
+    path = HotPath(store)
+    await path.open()
 
-    async def turn(requests: list[bytes]) -> float:
+    async def timed(requests: list[bytes]) -> float:
         start = time.thread_time()
-        for connection, data in zip(connections, requests, strict=True):
-            connection.data_received(data)
-        await asyncio.sleep(0)
-        await journal.commit()
-        await asyncio.sleep(0)
+        await path.turn(requests)
         return (time.thread_time() - start) / CLIENTS * 1e6
 
-    await turn([p.request(p.CAN_DO, b"f")] * CLIENTS)
-    submits = []
-    for batch in range(ROUNDS):
-        numbers = range(batch * CLIENTS, (batch + 1) * CLIENTS)
-        submits.append(await turn([p.request(p.SUBMIT_JOB_BG, b"f", UNIQUE % n, WORKLOAD) for n in numbers]))
-    drains = []
-    await turn([p.request(p.GRAB_JOB_UNIQ)] * CLIENTS)
-    for _ in range(ROUNDS - 1):
-        handles = [connection.transport.written[12:].split(b"\0")[0] for connection in connections]  # type: ignore[union-attr]
-        both = [p.request(p.WORK_COMPLETE, handle, b"") + p.request(p.GRAB_JOB_UNIQ) for handle in handles]
-        drains.append(await turn(both))
-    done = hub.engine.functions[b"f"].states[1]
-    assert done == (ROUNDS - 1) * CLIENTS, f"{done} jobs are done"
-    await store.close()
+    submits = [await timed(path.submits()) for _ in range(ROUNDS)]
+    await path.turn(path.grabs())
+    drains = [await timed(path.completions()) for _ in range(ROUNDS - 1)]
+    await path.close()
     return min(submits), min(drains)
 
 

@@ -60,11 +60,13 @@ def make_history(path: Path, jobs: int) -> None:
 def server(history: Path, prunes: bool) -> Server:
     """Return gearstore on a copy of the history."""
 
+    start = servers.gearstore("--keep-done", f"count={KEPT}" if prunes else "forever")
+
     def command(port: int, folder: Path) -> list[str]:
         shutil.copy(history, folder / "gearstore.db")
-        return [*servers.gearstore_command(port, folder), "--keep-done", f"count={KEPT}" if prunes else "forever"]
+        return start(port, folder)
 
-    return Server("pruning" if prunes else "idle", "gearstore", command)
+    return Server("pruning" if prunes else "idle", "gearstore", sys.executable, command, ())
 
 
 def ended_jobs(target: Running) -> int:

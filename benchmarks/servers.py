@@ -1,14 +1,13 @@
 """The servers that are compared: how each is started, asked whether it answers, and stopped.
 
 Every run gets a fresh server on a free port of 127.0.0.1, with an empty folder of its own on the disk
-that is measured. Nothing here sleeps for a guessed time: a server is ready when it answers an ECHO_REQ.
+that is measured. Nothing here sleeps for a guessed time: a server is ready when it answers.
 """
 
 import contextlib
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -17,11 +16,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from protocols import BEANSTALKD, GEARMAN, REDIS, Protocol
+
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 START_TRIES = 3  # another process may take the free port before the server does
-ECHO_REQUEST = b"\0REQ" + struct.pack(">II", 16, 4) + b"ping"
-ECHO_RESPONSE = b"\0RES" + struct.pack(">II", 17, 4) + b"ping"
+BACKLOG = 100_000  # jobs that a drain begins with
+QUEUES = ("submit", "drain")
+
+Command = Callable[[int, Path], list[str]]  # from a port and a folder
 
 
 class ServerError(Exception):
@@ -30,12 +33,15 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server to compare; `command` makes its command line from a port and its folder."""
+    """One server to compare: the program that must be there, its command line, and what it takes part in."""
 
     name: str
     title: str
-    command: Callable[[int, Path], list[str]]
-    serial: bool = False  # one disk transaction a job: give it a small backlog
+    program: str
+    command: Command
+    groups: tuple[str, ...]
+    protocol: Protocol = GEARMAN
+    backlog: int = BACKLOG  # fewer where each job costs several flushes of the disk
     keeps_jobs: bool = True
 
 
@@ -49,23 +55,46 @@ class Running:
     folder: Path
 
 
-def find_gearmand() -> str | None:
-    """Return gearmand's path; /usr/sbin is often missing from a user's PATH."""
-    return shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+def find(program: str) -> str | None:
+    """Return a program's path; /usr/sbin is often missing from a user's PATH."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
-def gearstore_command(port: int, folder: Path) -> list[str]:
-    """gearstore as it comes: durable, every option at its default."""
-    database = folder / "gearstore.db"
-    return [sys.executable, "-m", "gearstore_cli", "serve", "--listen", f"127.0.0.1:{port}", "--db", str(database)]
+def gearstore(*options: str) -> Command:
+    """gearstore as it comes, but for the options."""
+
+    def command(port: int, folder: Path) -> list[str]:
+        own = ["--listen", f"127.0.0.1:{port}", "--db", str(folder / "gearstore.db")]
+        return [sys.executable, "-m", "gearstore_cli", "serve", *own, *options]
+
+    return command
 
 
-def gearmand(*options: str) -> Callable[[int, Path], list[str]]:
+def gearmand(*options: str) -> Command:
     """gearmand with its defaults, but for a backlog of connections that 64 clients at once do not overrun."""
 
     def command(port: int, folder: Path) -> list[str]:
         own = ["-L", "127.0.0.1", "-p", str(port), "-b", "4096", "-l", "stderr", "-P", str(folder / "pid")]
-        return [find_gearmand() or "gearmand", *own, *(option.format(folder=folder) for option in options)]
+        return [find("gearmand") or "gearmand", *own, *(option.format(folder=folder) for option in options)]
+
+    return command
+
+
+def redis(*options: str) -> Command:
+    """Redis with an append-only file and without snapshots."""
+
+    def command(port: int, folder: Path) -> list[str]:
+        own = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "yes"]
+        return [find("redis-server") or "redis-server", *own, *options]
+
+    return command
+
+
+def beanstalkd(*options: str) -> Command:
+    """beanstalkd with a log."""
+
+    def command(port: int, folder: Path) -> list[str]:
+        return [find("beanstalkd") or "beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(folder), *options]
 
     return command
 
@@ -76,23 +105,45 @@ def sink(program: Path, backlog: int) -> Server:
     def command(port: int, _folder: Path) -> list[str]:
         return [str(program), "sink", f"-p{port}", "-t120", f"-n{backlog}"]
 
-    return Server("sink", "(sink)", command, keeps_jobs=False)
+    return Server("sink", "(sink)", str(program), command, (), keeps_jobs=False)
 
 
-GEARSTORE = Server("gearstore", "gearstore", gearstore_command)
-MEMORY = Server("gearmand-memory", "gearmand memory", gearmand())
-SQLITE = Server(
-    "gearmand-sqlite", "gearmand sqlite", gearmand("-q", "libsqlite3", "--libsqlite3-db", "{folder}/queue"), serial=True
+PYTHON = sys.executable
+GEARSTORE = Server("gearstore", "gearstore", PYTHON, gearstore(), (*QUEUES, "foreground", "echo"))
+INTERVAL = Server(
+    "gearstore-interval", "gearstore, interval:50", PYTHON, gearstore("--sync", "interval:50"), ("drain",)
 )
-LARGE_TABLE = Server("gearmand-large", "gearmand large", gearmand("--hashtable-buckets", "999983"))
-SERVERS = {server.name: server for server in (GEARSTORE, MEMORY, SQLITE, LARGE_TABLE)}
+ONE_THREAD = Server("gearmand-1", "gearmand -t 1", "gearmand", gearmand("-t", "1"), (*QUEUES, "foreground", "echo"))
+THREADS = Server("gearmand-4", "gearmand -t 4", "gearmand", gearmand("-t", "4"), (*QUEUES, "foreground", "echo"))
+TUNED = Server(
+    "gearmand-tuned",
+    "gearmand tuned",
+    "gearmand",
+    gearmand("--hashtable-buckets", "999983"),
+    (*QUEUES, "foreground", "echo"),
+)
+SQLITE = Server(
+    "gearmand-sqlite",
+    "gearmand sqlite",
+    "gearmand",
+    gearmand("-q", "libsqlite3", "--libsqlite3-db", "{folder}/queue"),
+    QUEUES,
+    backlog=1_500,
+)
+REDIS_ALWAYS = Server("redis", "redis, synced", "redis-server", redis("--appendfsync", "always"), QUEUES, REDIS)
+BEANSTALK = Server(
+    "beanstalkd", "beanstalkd -f 0", "beanstalkd", beanstalkd("-f", "0"), QUEUES, BEANSTALKD, backlog=8_000
+)
+SERVERS = {
+    server.name: server for server in (GEARSTORE, INTERVAL, ONE_THREAD, THREADS, TUNED, SQLITE, REDIS_ALWAYS, BEANSTALK)
+}
 
 
 @contextlib.contextmanager
 def running(server: Server, base: Path) -> Iterator[Running]:
     """Start the server in a new folder below `base`; stop it and remove the folder at the end."""
     with tempfile.TemporaryDirectory(prefix=f"{server.name}-", dir=base, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+        folder = Path(name).resolve()  # the servers are started in it
         process, port = start(server, folder)
         try:
             yield Running(server, port, process.pid, folder)
@@ -114,7 +165,7 @@ def start(server: Server, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
             except OSError as error:
                 raise ServerError(f"{server.title} cannot be started: {error}") from error
         try:
-            if wait_for_answer(process, port):
+            if wait_for_answer(process, server.protocol, port):
                 return process, port
         except BaseException:
             stop(process)
@@ -124,24 +175,14 @@ def start(server: Server, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     raise ServerError(f"{server.title} does not answer; its log ends with:\n{tail}")
 
 
-def wait_for_answer(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Return whether the server echoed within START_SECONDS; False at once when its process ended."""
+def wait_for_answer(process: subprocess.Popen[bytes], protocol: Protocol, port: int) -> bool:
+    """Return whether the server answered within START_SECONDS; False at once when its process ended."""
     limit = time.monotonic() + START_SECONDS
     while time.monotonic() < limit and process.poll() is None:
-        if echoes(port):
+        if protocol.answers(port):
             return process.poll() is None
         time.sleep(0.01)  # between two attempts to connect
     return False
-
-
-def echoes(port: int) -> bool:
-    """Return whether a server on the port answers an ECHO_REQ."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-            connection.sendall(ECHO_REQUEST)
-            return connection.recv(len(ECHO_RESPONSE), socket.MSG_WAITALL) == ECHO_RESPONSE
-    except OSError:
-        return False
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -160,12 +201,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def queued_jobs(port: int) -> int:
-    """Return how many jobs the server's own `status` counts: a second opinion on what the generator saw."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(b"status\n")
-        with connection.makefile("rb") as lines:
-            rows = [line.split(b"\t") for line in iter(lines.readline, b".\n") if line.count(b"\t") >= 3]
-    return sum(int(row[1]) for row in rows)

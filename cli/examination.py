@@ -52,6 +52,7 @@ class Patient:
     hello: Optional[Row] = None
     trouble: Optional[CommandError] = None  # why there is no hello
     functions: list[Row] = field(default_factory=list)
+    total: Row = field(default_factory=dict)
     connections: list[Row] = field(default_factory=list)
     settings: Row = field(default_factory=dict)
     now: int = 0
@@ -274,6 +275,20 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms"
 
 
+def commits(patient: Patient) -> Iterator[Finding]:
+    """What the disk did for clients: the last minute, or if there was nothing in it, since the start."""
+    receipt = patient.total.get("receipt") or {}
+    for name, span in (("minute", "in the last minute"), ("start", "since its start")):
+        figures = receipt.get(name) or {}
+        if figures.get("submits"):
+            yield Finding(
+                f"{span} {figures['commits_per_second']:g} commits a second, of {figures['jobs_per_commit']:g} jobs "
+                f"each; half of the submits were answered within {figures['p50_ms']:.3g} ms, 99 % within "
+                f"{figures['p99_ms']:.3g} ms"
+            )
+            return
+
+
 def process(patient: Patient) -> Iterator[Finding]:
     """Open files, and what is loaded."""
     if patient.hello is None or not patient.database or not os.path.exists(patient.database):
@@ -354,6 +369,7 @@ CHECKS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
     "database": database,
     "rights": rights,
     "disk": disk,
+    "commits": commits,
     "clock": clock,
     "files": process,
     "functions": functions,

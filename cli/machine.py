@@ -35,6 +35,14 @@ class Syncs(NamedTuple):
 
     median: float
     worst: float
+    p99: float = 0.0
+
+
+class Thread(NamedTuple):
+    """How many seconds a process's first thread has run, and waited for a processor though it could have run."""
+
+    ran: float
+    waited: float
 
 
 def mount_of(path: Path) -> Mount:
@@ -71,10 +79,10 @@ def text_of(path: Path) -> str:
         return ""
 
 
-def measure_syncs(directory: Path) -> Syncs:
-    """Return how long a few syncs took; raise OSError if the directory may not be written to."""
-    times = sync_times(directory, ROUNDS, LONGEST)
-    return Syncs(statistics.median(times), max(times))
+def measure_syncs(directory: Path, rounds: int = ROUNDS) -> Syncs:
+    """Return how long some syncs took; raise OSError if the directory may not be written to."""
+    times = sync_times(directory, rounds, LONGEST)
+    return Syncs(statistics.median(times), max(times), sorted(times)[int(len(times) * 0.99)])
 
 
 def sync_times(directory: Path, rounds: int, longest: float) -> list[float]:
@@ -113,6 +121,12 @@ def open_files(pid: int) -> tuple[Optional[int], Optional[int]]:
     with contextlib.suppress(OSError):
         used = len(os.listdir(f"/proc/{pid}/fd"))
     return used, int(limit[1]) if limit else None
+
+
+def thread_of(pid: int) -> Thread:
+    """Return what the scheduler knows of a process's first thread; OSError when there is no such process."""
+    ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return Thread(int(ran) / 1e9, int(waited) / 1e9)
 
 
 def loads(pid: int, library: str) -> bool:

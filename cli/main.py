@@ -13,6 +13,7 @@ from gearstore import __version__
 
 from . import config, output
 from .backup import backup
+from .bench import bench
 from .change import make_command
 from .doctor import doctor
 from .errors import CommandError, UsageError
@@ -62,6 +63,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": check,
     "doctor": doctor,
     "selftest": selftest,
+    "bench": bench,
     "export": export,
     "import": import_,
 }

@@ -111,11 +111,12 @@ def server_remarks(seen: Picture) -> Iterator[str]:
         yield f"All functions are {render.pause_words(total, seen.now)}."
 
 
-def print_status(server: str, function: Optional[str], as_json: bool) -> None:
+def print_status(server: str, function: Optional[str], as_json: bool, with_total: bool = False) -> None:
     """Print the status once, in the form that its reader wants."""
     with Connection(server) as connection:
         if as_json:
-            print_json(picture(connection, function).rows)
+            seen = picture(connection, function)
+            print_json([*seen.rows, {"total": seen.total}] if with_total else seen.rows)
         elif output.to_terminal():
             output.show(status_table(picture(connection, function), output.console().width))
         else:
@@ -207,7 +208,9 @@ def status(
     max_age: Optional[str] = option(None, metavar="TIME", help="--check: CRITICAL if a job waits longer, as 10m."),
     max_failed: Optional[int] = option(None, min=0, metavar="N", help="--check: WARNING if more are failed or held."),
     max_pause: Optional[str] = option(None, metavar="TIME", help="--check: WARNING if a pause is older (1h)."),
-    total: bool = option(False, "--total", help="--check: compare the total, not each function."),
+    total: bool = option(
+        False, "--total", help="--check: compare the total, not each function. --json: print it last."
+    ),
     timeout: Optional[str] = option(None, metavar="TIME", help="--check: UNKNOWN if there is no answer by then (10s)."),
     as_json: bool = JSON,
     db: Optional[Path] = DB,
@@ -216,6 +219,9 @@ def status(
     """Show how many jobs each function has, how many workers, since when the oldest job waits, and what ends a minute.
 
     Through a pipe: exactly what `gearadmin --status` prints, which is function, jobs, running jobs and workers.
+
+    With --json --total the last line has the sums, and how many commits a second there were, how many jobs each of
+    them carried, and how long acknowledgements took, over the last minute and since the start.
 
     With --check: CRITICAL also if jobs wait and no worker can run them; the limits are those of each function.
 
@@ -229,25 +235,25 @@ def status(
         if watch or seconds is not None or db is not None:
             raise UsageError("--check prints one line about a server, once: leave --watch and --db out")
         raise typer.Exit(run_check(server, function, timeout, total=total, **limits))
-    if total or timeout is not None or any(limit is not None for limit in limits.values()):
-        raise UsageError("--warn, --crit, --max-..., --total and --timeout go with --check")
+    if (total and not as_json) or timeout is not None or any(limit is not None for limit in limits.values()):
+        raise UsageError("--warn, --crit, --max-... and --timeout go with --check, --total also with --json")
     if seconds is not None and not watch:
         raise UsageError("SECONDS goes with --watch")
     if watch and db is not None:
         raise UsageError("--watch goes with a server, not with --db")
     with answering(server, db) as address:
-        show_status(address, function, as_json, watch, seconds or 2.0)
+        show_status(address, function, as_json, total, watch, seconds or 2.0)
 
 
-def show_status(server: str, function: Optional[str], as_json: bool, watch: bool, seconds: float) -> None:
+def show_status(server: str, function: Optional[str], as_json: bool, total: bool, watch: bool, seconds: float) -> None:
     """Show the status once, or until Ctrl-C."""
     try:
         if watch and output.to_terminal() and not as_json:
             watch_table(server, function, seconds)
-        print_status(server, function, as_json)
+        print_status(server, function, as_json, total)
         while watch:
             time.sleep(seconds)
-            print_status(server, function, as_json)
+            print_status(server, function, as_json, total)
     except KeyboardInterrupt:
         if not watch:
             raise

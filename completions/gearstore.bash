@@ -140,9 +140,10 @@ _gearstore_takes() {
         doctor:--config | doctor:--config-file | doctor:--db | doctor:--tls-ca | doctor:--tls-cert | doctor:--tls-key) \
             takes=(file) ;;
         doctor:--server | doctor:-s) takes=(any) ;;
-        selftest:--dir) takes=(file) ;;
+        selftest:--dir | selftest:--tls-ca | selftest:--tls-cert | selftest:--tls-key) takes=(file) ;;
         selftest:--rounds | selftest:-n | selftest:--clients | selftest:--jobs | selftest:--server | selftest:-s) \
             takes=(any) ;;
+        bench:--dir | bench:--seconds | bench:--size) takes=(any) ;;
         export:--function | export:-f) takes=(function) ;;
         export:--state) takes=(words queued delayed running held done failed cancelled) ;;
         export:--since | export:--until | export:--error | export:--unique | export:--payload-match | export:--cause | \
@@ -175,8 +176,8 @@ _gearstore() {
     current=${words[last]}
     command=${words[1]}
     if ((last == 1)); then
-        _gearstore_offer serve submit status workers top tail jobs show failures cancel retry replay hold release purge pause resume \
-            drain work backup check doctor selftest export import config --help --version
+        _gearstore_offer serve submit status workers limits top tail jobs show failures cancel retry replay hold release purge pause \
+            resume drain work backup check doctor selftest bench export import config --help --version
         return
     fi
     case $command in
@@ -239,15 +240,17 @@ _gearstore() {
             release) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause \
                 --limit --delay --rate --dry-run --yes --json --server --tls-ca --tls-cert --tls-key --help ;;
             purge) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
-                --rate --dry-run --yes --json --server --help ;;
-            pause) _gearstore_offer --for --hold --json --server --help ;;
-            resume) _gearstore_offer --json --server --help ;;
-            drain) _gearstore_offer --timeout --server --help ;;
-            work) _gearstore_offer --parallel --count --timeout --server --help ;;
-            backup) _gearstore_offer --force --json --db --server --help ;;
-            check) _gearstore_offer --json --db --server --help ;;
-            doctor) _gearstore_offer --config --json --db --server --help ;;
-            selftest) _gearstore_offer --dir --rounds --clients --jobs --json --server --help ;;
+                --rate --dry-run --yes --json --server --tls-ca --tls-cert --tls-key --help ;;
+            pause) _gearstore_offer --for --hold --json --server --tls-ca --tls-cert --tls-key --help ;;
+            resume) _gearstore_offer --json --server --tls-ca --tls-cert --tls-key --help ;;
+            drain) _gearstore_offer --timeout --server --tls-ca --tls-cert --tls-key --help ;;
+            work) _gearstore_offer --parallel --count --timeout --server --tls-ca --tls-cert --tls-key --help ;;
+            backup) _gearstore_offer --force --json --db --server --tls-ca --tls-cert --tls-key --help ;;
+            check) _gearstore_offer --json --db --server --tls-ca --tls-cert --tls-key --help ;;
+            doctor) _gearstore_offer --config --json --db --server --tls-ca --tls-cert --tls-key --help ;;
+            selftest) _gearstore_offer --dir --rounds --clients --jobs --json --server --tls-ca --tls-cert --tls-key \
+                --help ;;
+            bench) _gearstore_offer --dir --seconds --size --json --help ;;
             export) _gearstore_offer --function --state --since --until --error --unique --payload-match --cause --limit \
                 --db --server --tls-ca --tls-cert --tls-key --help ;;
             import) _gearstore_offer --table --dry-run --rejects --force --json --server --tls-ca --tls-cert --tls-key \

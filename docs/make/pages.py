@@ -48,6 +48,7 @@ GROUPS = (
     ),
     Group("stop and start the flow of jobs", ("pause", "resume", "drain")),
     Group("copy, check, move and take over queues", ("backup", "check", "doctor", "selftest", "export", "import")),
+    Group("measure what this machine and its disk give", ("bench",)),
 )
 
 

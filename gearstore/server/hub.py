@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
 from random import random
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from gearstore.address import is_loopback
@@ -194,6 +195,8 @@ class Hub:
 
     def schedule_read(self, connection: Connection) -> None:
         """Have a connection's packets handled in this turn."""
+        if not self._readable:
+            self.journal.read_at = perf_counter()
         self._readable.append(connection)
         if not self._scheduled:
             self._scheduled = True
@@ -217,6 +220,8 @@ class Hub:
         readable, self._readable = self._readable, []
         for connection in readable:
             connection.process()
+        if not self._readable:
+            self.journal.read_at = 0.0
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
             connection.flush()
@@ -277,8 +282,9 @@ class Hub:
         self.sample()
 
     def sample(self) -> None:
-        """Note once a second how many jobs have ended, and who exceeds a limit of time."""
+        """Note once a second how many jobs have ended, what commits did, and who exceeds a limit of time."""
         self.rates.sample(self.loop.time())
+        self.journal.receipt.sample()
         self.buffers.sweep()
         self.limits.tell()
         self.loop.call_later(1.0, self.sample)

@@ -88,6 +88,7 @@ class Applied:
 
     found: dict[int, Record] = field(default_factory=dict)  # live jobs for look-ups, by the id of the new job
     pruned: dict[Key, int] = field(default_factory=dict)  # jobs forgotten
+    seconds: float = field(default=0.0, compare=False)  # that the disk took
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gearstore.errors import StoreError, StoreFull
@@ -17,6 +18,7 @@ from gearstore.queue.job import DELAYED, DONE, ENDED, FAILED, ON_DISK, QUEUED, V
 from gearstore.queue.ports import Event
 from gearstore.queue.record import load
 from gearstore.store.base import REPLAY, ChangedRow, Changes, LookUp, Store, checksum, unique_hash
+from gearstore.store.receipt import Receipt
 
 if TYPE_CHECKING:
     from gearstore.queue.engine import Engine
@@ -42,10 +44,11 @@ class Waiter(Protocol):
 class Batch:
     """The changes of one transaction, and who waits for it."""
 
-    __slots__ = ("carried", "done", "events", "imported", "jobs", "look_ups", "paused", "pruned", "refused", "size",
-                 "steered", "waiters")  # fmt: skip
+    __slots__ = ("began", "carried", "done", "events", "imported", "jobs", "look_ups", "paused", "pruned", "refused",
+                 "size", "steered", "waiters")  # fmt: skip
 
     def __init__(self) -> None:
+        self.began = 0.0  # when the first request that changed it was read
         self.jobs: dict[int, Job] = {}
         self.look_ups: dict[int, Job] = {}
         self.events: list[Event] = []
@@ -96,6 +99,8 @@ class Journal:
         self.full = False  # the last batch met a full disk
         self.refusing = False  # the last new jobs were refused
         self.commits = 0
+        self.receipt = Receipt()
+        self.read_at = 0.0  # when the first request of this turn was read, 0 between turns
         self.endings: deque[int] = deque(maxlen=RECENT)  # jobs that ended last
         self.paused: dict[Waiter, None] = {}  # connections that are not read from until the backlog is smaller
         self._wakeup = asyncio.Event()
@@ -187,6 +192,8 @@ class Journal:
             self._wake()
 
     def _wake(self) -> None:
+        if not self._woken:
+            self.batch.began = self.read_at or perf_counter()
         self._woken = True
         self._wakeup.set()
 
@@ -284,6 +291,10 @@ class Journal:
             for (function_id, state, _), jobs in applied.pruned.items():
                 by_id[function_id].states[state] -= jobs
         self._settle(batch, states, applied.found)
+        self.receipt.committed(len(states), applied.seconds)
+        if changes.new:  # their answers are written in the turn that `_settle` has asked for: just before
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self.receipt.acknowledged, batch.began, len(changes.new))
 
     async def _refuse(self, batch: Batch, why: str) -> None:
         """The disk is full: refuse the new jobs, keep everything else and try it again."""

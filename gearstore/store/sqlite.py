@@ -266,9 +266,9 @@ class SqliteStore(Reader):
         applied = self._guard(self._statements, changes)
         small = sum(changes.sizes.values()) <= SMALL and not changes.pruned
         if small and self._pace.on_loop:
-            self._commit(small)
+            applied.seconds = self._commit(small)
         else:
-            await self._thread.run(self._commit, small)
+            applied.seconds = await self._thread.run(self._commit, small)
         self._note_growth(len(changes.new) + len(changes.changed) + len(changes.done) + len(changes.pruned))
         return applied
 
@@ -283,11 +283,13 @@ class SqliteStore(Reader):
         finally:
             self._writer.execute("PRAGMA busy_timeout = 0")
 
-    def _commit(self, small: bool) -> None:
+    def _commit(self, small: bool) -> float:
         started = perf_counter()
         self._guard(self._writer.execute, "COMMIT")
+        seconds = perf_counter() - started
         if small:
-            self._pace.took(perf_counter() - started)
+            self._pace.took(seconds)
+        return seconds
 
     def _checkpoint(self) -> None:
         try:

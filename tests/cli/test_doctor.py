@@ -72,6 +72,15 @@ def test_a_sound_server(another: Callable[..., Cli], worker: Callable[[Cli, str]
     assert all(row["ok"] for row in rows if row["check"] != "clock")
 
 
+def test_how_long_submits_waited(another: Callable[..., Cli]) -> None:
+    cli = another()
+    assert "commits" not in findings(cli)  # nothing was submitted
+    cli.printed("submit", "f", "--count", "100")
+    ((sentence, advice),) = findings(cli)["commits"]
+    assert sentence.startswith("in the last minute ")
+    assert "half of the submits were answered within" in sentence and not advice
+
+
 def test_jobs_that_nobody_runs(another: Callable[..., Cli]) -> None:
     cli = another()
     jobs = [

@@ -40,6 +40,19 @@ def test_status_as_json(gearstore: Cli, function: str, worker: Connect) -> None:
     }  # fmt: skip
 
 
+def test_the_total_with_the_receipt_as_json(gearstore: Cli, function: str) -> None:
+    gearstore.printed("submit", function, "--count", "3")
+    row, last = map(json.loads, gearstore.printed("status", "--json", "--total", "--function", function))
+    assert (row["function"], last["total"]["queued"]) == (function, 3)
+    receipt = last["total"]["receipt"]
+    assert receipt["sync"] == "full"
+    for span in ("minute", "start"):
+        figures = receipt[span]
+        assert figures["submits"] >= 3
+        assert figures["commits_per_second"] > 0
+        assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+
+
 def test_status_of_gearmand_as_json(gearmand: Cli, function: str, worker: Connect) -> None:
     gearmand.printed("submit", function, "--count", "3")
     worker(gearmand, function).grab()

@@ -298,6 +298,7 @@ def test_the_total(client: Wire, connect: Connect, f: bytes) -> None:
     assert total["started_at"] <= total["now"] <= time.time() * 1000
     (last,) = client.manage("status", function=f.decode() + "3", total=True)
     assert last["total"].keys() == total.keys()
+    assert total["receipt"]["minute"]["submits"] >= 2
     assert (last["total"]["functions"], last["total"]["queued"], last["total"]["oldest_at"]) == (0, 0, None)
 
 

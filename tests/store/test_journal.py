@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -647,3 +648,37 @@ async def test_a_look_up_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None
     assert waiter.done and foreground.handle == jobs[1].handle
     assert list(bench.engine.jobs[jobs[1].handle].listeners) == [client]
     assert sorted(bench.store.rows()) == [1, 2, 3]
+
+
+# The receipt
+
+
+async def test_a_submit_counts_from_when_its_request_was_read(bench: Bench) -> None:
+    bench.journal.read_at = perf_counter() - 1.0
+    bench.submit()
+    bench.journal.read_at = 0.0
+    await bench.journal.commit()
+    await asyncio.sleep(0)  # in which the answers are written
+    figures = bench.journal.receipt.figures()["minute"]
+    assert figures["submits"] == 1
+    assert figures["p50_ms"] is not None and figures["p50_ms"] > 1000
+
+
+async def test_completions_count_as_jobs_of_a_commit_and_not_as_submits(bench: Bench) -> None:
+    job = await bench.running()
+    await asyncio.sleep(0)
+    before = bench.journal.receipt.figures()["minute"]
+    bench.engine.complete(job, b"")
+    await bench.journal.commit()
+    await asyncio.sleep(0)
+    after = bench.journal.receipt.figures()["minute"]
+    assert (before["submits"], after["submits"]) == (1, 1)
+    assert bench.journal.receipt.second.jobs == 2
+
+
+async def test_what_the_disk_refused_is_no_acknowledgement(bench: Bench) -> None:
+    bench.store.full = True
+    bench.submit()
+    await bench.journal.commit()
+    await asyncio.sleep(0)
+    assert bench.journal.receipt.figures()["minute"]["submits"] == 0

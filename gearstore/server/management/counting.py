@@ -86,7 +86,15 @@ def about(hub: Hub) -> Object:
         "limits_met": {name: tally.met for name, tally in hub.limits.tallies.items() if tally.met},
         "started_at": hub.started_at,
         "now": engine.now,
+        "receipt": {"sync": sync_of(hub), **hub.journal.receipt.figures()},
     }
+
+
+def sync_of(hub: Hub) -> str:
+    """Return when the disk is told to keep what was committed: at each commit (full), by a timer, or never."""
+    if hub.store.path is None:
+        return "memory"
+    return "full" if hub.config.sync_interval_ms is None else f"interval:{hub.config.sync_interval_ms}"
 
 
 async def waiting_since(hub: Hub, function: Function) -> int | None:
