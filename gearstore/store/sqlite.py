@@ -35,6 +35,8 @@ BUSY_TIMEOUT_MS = 5000  # milliseconds that another program may hold the write l
 STOPS = "; the server stops, what was acknowledged is stored"
 LOG_SIZE = 8 << 20  # bytes; SQLite checkpoints at 1000 pages, which are 8 MB
 LARGEST_STATEMENT = 128  # rows
+CACHE_KB = 16_000  # twice as much saves no processor time at a million queued jobs, half of it costs 40 %
+CHECKED_SIZE = 64 << 20  # bytes of a file that a start reads as a whole to check it: 2 ms of the processor for each MiB
 SPARE_PAGES = 2048  # free pages that are kept: 16 MiB
 SHRINK_PAGES = 64  # given back at once, which takes about as long as a commit
 KIND = "function_id, state, priority"
@@ -184,11 +186,11 @@ class SqliteStore(Reader):
             execute("INSERT INTO grow VALUES (zeroblob(?))", (LOG_SIZE,))
         if self._writer.in_transaction:
             execute("ROLLBACK")
-        execute("PRAGMA cache_size = -32000")
+        execute(f"PRAGMA cache_size = -{CACHE_KB}")
 
     def _small(self) -> bool:
         """Whether a check of the whole file at each start takes no noticeable time."""
-        return os.stat(self._file).st_size <= 256 << 20
+        return os.stat(self._file).st_size <= CHECKED_SIZE
 
     async def close(self) -> None:
         """See `Store`."""
