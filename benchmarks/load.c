@@ -52,7 +52,7 @@ static const char FUNCTION[] = "bench";      /* sent with its NUL where another 
 static int mode, port = 4730, connection_count = 1, window = 1, worker_count = 1;
 size_t size = 100;
 #define SUBMIT_BODY (sizeof FUNCTION + UNIQUE + 1 + size)
-static uint64_t jobs = 10000;
+static uint64_t jobs = 10000, first; /* first: number of the first unique id, others than those of runs before */
 static double max_seconds = 10;
 static const char *save_handles, *expect_handles;
 
@@ -147,7 +147,7 @@ void put_workload(uint8_t *d, uint64_t sequence) {
 }
 
 void put_unique(uint8_t *d, uint64_t sequence) { /* 36 characters, as libgearman sends */
-    uint64_t a = mixed(sequence * 2 + 1), b = mixed(sequence * 2 + 2);
+    uint64_t a = mixed((first + sequence) * 2 + 1), b = mixed((first + sequence) * 2 + 2);
     memset(d, '-', UNIQUE);
     put_hex(d, a >> 32, 8);
     put_hex(d + 9, a >> 16, 4);
@@ -645,7 +645,7 @@ static void on_alarm(int number) {
 
 static void usage(void) {
     fprintf(stderr, "usage: load submit-bg|work|fg|echo|sink [-p PORT] [-c CONNECTIONS] [-w WINDOW] [-k WORKERS]\n"
-                    "            [-n JOBS] [-s BYTES] [-t SECONDS] [--protocol gearman|redis|beanstalkd]\n"
+                    "            [-n JOBS] [-s BYTES] [-t SECONDS] [-f FIRST] [--protocol gearman|redis|beanstalkd]\n"
                     "            [--save-handles FILE] [--expect-handles FILE]\n");
     exit(2);
 }
@@ -660,13 +660,13 @@ static const struct protocol *protocol_of(const char *name) {
 static void parse_options(int argc, char **argv) {
     static const struct option names[] = {
         {"port", 1, 0, 'p'}, {"connections", 1, 0, 'c'}, {"window", 1, 0, 'w'}, {"workers", 1, 0, 'k'},
-        {"jobs", 1, 0, 'n'}, {"size", 1, 0, 's'}, {"seconds", 1, 0, 't'},
+        {"jobs", 1, 0, 'n'}, {"size", 1, 0, 's'}, {"seconds", 1, 0, 't'}, {"first", 1, 0, 'f'},
         {"save-handles", 1, 0, 1}, {"expect-handles", 1, 0, 2}, {"protocol", 1, 0, 3}, {0, 0, 0, 0}};
     protocol = &gearman;
     for (mode = 0; argc > 1 && mode < MODES && strcmp(argv[1], mode_names[mode]); mode++) {}
     if (argc < 2 || mode == MODES) usage();
     optind = 2;
-    for (int o; (o = getopt_long(argc, argv, "p:c:w:k:n:s:t:", names, NULL)) != -1;) switch (o) {
+    for (int o; (o = getopt_long(argc, argv, "p:c:w:k:n:s:t:f:", names, NULL)) != -1;) switch (o) {
         case 'p': port = atoi(optarg); break;
         case 'c': connection_count = atoi(optarg); break;
         case 'w': window = atoi(optarg); break;
@@ -674,6 +674,7 @@ static void parse_options(int argc, char **argv) {
         case 'n': jobs = strtoull(optarg, NULL, 10); break;
         case 's': size = strtoul(optarg, NULL, 10); break;
         case 't': max_seconds = atof(optarg); break;
+        case 'f': first = strtoull(optarg, NULL, 10); break;
         case 1: save_handles = optarg; break;
         case 2: expect_handles = optarg; break;
         case 3: protocol = protocol_of(optarg); break;

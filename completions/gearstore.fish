@@ -97,7 +97,7 @@ complete -c gearstore -n '__gearstore_is serve' -l job-retries -s j -r -d 'Attem
 complete -c gearstore -n '__gearstore_is serve' -l max-interruptions -r -d 'Ends of the server that a running job may see before it is held for the operator; 0 is no limit'
 complete -c gearstore -n '__gearstore_is serve' -l round-robin -s R -d 'Take a worker\'s functions in turn instead of emptying one after the other'
 complete -c gearstore -n '__gearstore_is serve' -l no-round-robin -d 'Not: Take a worker\'s functions in turn instead of emptying one after the other'
-complete -c gearstore -n '__gearstore_is serve' -l worker-wakeup -s w -r -d 'Sleeping workers to wake for each new job; 0 is all of them'
+complete -c gearstore -n '__gearstore_is serve' -l worker-wakeup -s w -r -d 'Sleeping workers to wake for each new job; 0 is all of them; auto: one a job, and more when it doesn\'t come'
 complete -c gearstore -n '__gearstore_is serve' -l priority-scope -r -a 'function global' -d 'function: priorities order the jobs of each function; global: those of all functions of a worker'
 complete -c gearstore -n '__gearstore_is serve' -l exceptions -d 'Send every client the exceptions of its jobs, also if it didn\'t ask for them'
 complete -c gearstore -n '__gearstore_is serve' -l no-exceptions -d 'Not: Send every client the exceptions of its jobs, also if it didn\'t ask for them'

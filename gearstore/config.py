@@ -47,7 +47,7 @@ class Config:
     job_retries: int  # attempts in all; 0: no limit
     max_interruptions: int  # 0: no limit
     round_robin: bool
-    worker_wakeup: int  # 0: all
+    worker_wakeup: int  # 0: all; -1: as many as there are jobs
     priority_scope: str  # "function" or "global"
     exceptions: bool
     job_handle_prefix: bytes

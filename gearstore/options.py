@@ -32,6 +32,7 @@ HANDLE_DIGITS = 12
 PREFIX_LIMIT = HANDLE_LIMIT - HANDLE_DIGITS - 1
 
 DAY = 86_400_000  # milliseconds
+EACH_JOB_ONE = -1  # worker_wakeup: as many workers as there are jobs
 
 # gearmand's words beside Python's; several of gearmand's fall on one of Python's levels.
 LOG_LEVELS = {
@@ -108,6 +109,14 @@ def parse_prefix(text: str) -> bytes:
     return prefix
 
 
+def parse_wakeup(text: str) -> int:
+    """Return how many workers a job wakes, EACH_JOB_ONE for `auto`."""
+    number = EACH_JOB_ONE if text.lower() == "auto" else int(text)
+    if text.startswith("-") or number > BIG:
+        raise ValueError(text)
+    return number
+
+
 def parse_path(text: str) -> str:
     """Return the path with a leading ~ resolved."""
     if not text:
@@ -140,6 +149,10 @@ LISTEN = Kind(
     "HOST, HOST:PORT, [IPV6]:PORT, tls:HOST:PORT or unix:PATH; behind it may stand ,role= and "
     f"one of {', '.join(ROLES)}",
     check_listen, write=write_listen,
+)  # fmt: skip
+WAKEUP = Kind(
+    "N", f"auto or a whole number from 0 to {BIG}", parse_wakeup, (int, str),
+    lambda number: "auto" if number == EACH_JOB_ONE else number,
 )  # fmt: skip
 PATH = Kind("FILE", "the path of a file", parse_path, write=write_path)
 SECONDS = Kind("SECONDS", "a number of seconds", parse_seconds, (int, float, str), write_number)
@@ -244,8 +257,8 @@ OPTIONS: tuple[Option, ...] = (
         ("--round-robin/--no-round-robin", "-R"), reloadable=True,
     ),
     Option(
-        "worker_wakeup", integer(0, BIG), 0, JOBS,
-        "Sleeping workers to wake for each new job; 0 is all of them.",
+        "worker_wakeup", WAKEUP, EACH_JOB_ONE, JOBS,
+        "Sleeping workers to wake for each new job; 0 is all of them; auto: one a job, and more when it doesn't come.",
         ("--worker-wakeup", "-w"), reloadable=True,
     ),
     Option(

@@ -72,7 +72,7 @@ def test_defaults() -> None:
 def test_flags_win_over_environment_over_file_over_default(write: WriteFile) -> None:
     file = write("port = 3\nbacklog = 30\nwindow = 300\n")
     config = load({"port": "1"}, {"GEARSTORE_PORT": "2", "GEARSTORE_BACKLOG": "20"}, file)
-    assert (config.port, config.backlog, config.window, config.worker_wakeup) == (1, 20, 300, 0)
+    assert (config.port, config.backlog, config.window, config.worker_wakeup) == (1, 20, 300, -1)
 
 
 def test_gearmands_port_variable_counts_after_our_own() -> None:

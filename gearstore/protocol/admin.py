@@ -58,6 +58,13 @@ def _cell(content: bytes | int) -> bytes:
     return b"%d" % content if isinstance(content, int) else content
 
 
+def status(rows: Iterable[tuple[bytes, int, int, int]]) -> bytes:
+    """Return the table of `status`: name, jobs, running, workers. Each row by one format: there may be thousands of
+    functions, and monitors ask every second (docs/performance.md, "Scale")."""
+    lines = [b"%s\t%d\t%d\t%d\n" % (clean_name(name), jobs, running, workers) for name, jobs, running, workers in rows]
+    return b"".join(lines) + b".\n"
+
+
 def clean_name(name: bytes) -> bytes:
     """Return a function name that can't break a line. A tab stays out too: monitoring splits rows at tabs."""
     return name.translate(_CLEAN_NAME)

@@ -45,7 +45,6 @@ class Endings(Waking):
 
     def __init__(self, journal: Journal, outbox: Outbox, window: int, worker_wakeup: int) -> None:
         super().__init__(journal, outbox, window, worker_wakeup)
-        self.monotonic = 0  # milliseconds, set before each turn
         self.chance: Callable[[], float] = lambda: 0.5  # 0 to 1: spreads what is tried again later
         self.observer: Callable[[Job, bytes], None] | None = None  # is told of each transition, in one word
         self.jobs: dict[bytes, Job] = {}  # by handle: jobs in memory, ended ones until that is durable
@@ -286,6 +285,7 @@ class Endings(Waking):
             job.deadline = 0
             self._take_back(job, Reason.TIMEOUT)
         self.resume_due()
+        self.call_others()
 
     def next_wait(self) -> int | None:
         """Return the milliseconds until something is due, None if nothing waits for a time. (Pauses end within the
@@ -295,6 +295,8 @@ class Endings(Waking):
             for at, now in ((self.delayed.next_at, self.now), (self.timeouts.next_at, self.monotonic))
             if at is not None
         ]
+        if self.calls.look_at:
+            waits.append(self.calls.look_at - self.monotonic)
         return max(0, min(waits)) if waits else None
 
     def delay(self, job: Job) -> None:

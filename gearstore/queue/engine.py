@@ -29,6 +29,7 @@ from gearstore.queue.job import (
 from gearstore.queue.peer import Peer
 from gearstore.queue.policy import Policies, Policy
 from gearstore.queue.ports import Journal, Outbox
+from gearstore.queue.waking import AUTO
 
 MIN_TIMEOUT = 1000  # milliseconds; as in gearmand, since many users pass seconds
 RECOUNT = 100  # milliseconds until a full server counts its jobs again
@@ -52,7 +53,7 @@ class Engine(Endings):
         *,
         window: int = 65536,
         job_retries: int = 0,
-        worker_wakeup: int = 0,
+        worker_wakeup: int = AUTO,
         round_robin: bool = False,
         global_priority: bool = False,
     ) -> None:
@@ -290,7 +291,7 @@ class Engine(Endings):
         if peer.asleep:
             function.sleepers[peer] = None
             if function.available() and self.assigning:
-                self._rouse(peer)
+                self._rouse(peer, function)
 
     def cant_do(self, peer: Peer, function: Function) -> None:
         """Take an ability back; jobs of it that the worker runs return to the queue, as in gearmand."""
@@ -301,8 +302,8 @@ class Engine(Endings):
         function.sleepers.pop(peer, None)
         for job in [job for job in peer.jobs.values() if job.function is function]:
             self._take_back(job, Reason.LOST)
-        if self.worker_wakeup and function.ready:  # it may have had the only NOOP
-            self.wake(function)
+        if peer.called_for is function:
+            self.came(peer)
 
     def grab(self, peer: Peer) -> Job | None:
         """Assign the next job that the worker can do, None if there is none."""
@@ -312,6 +313,8 @@ class Engine(Endings):
             return None
         job = self.take(peer)
         if job is None:
+            if peer.called_for is not None:
+                self.came(peer)
             return None
         function = job.function
         job.move(GRAB)
@@ -330,6 +333,8 @@ class Engine(Endings):
             self.journal.assigned(job)
             if function.spilled:
                 self.feed(function, job.priority)
+        if peer.called_for is not None:
+            self.came(peer)
         if self.observer is not None:
             self.observer(job, b"assigned")
         return job
@@ -375,7 +380,5 @@ class Engine(Endings):
             if not job.listeners and not job.background and job.state is QUEUED:
                 self.cancel(job)
         peer.listening.clear()
-        if self.worker_wakeup:  # it may have had the only NOOP
-            for function in peer.order:
-                if function.ready:
-                    self.wake(function)
+        if peer.called_for is not None:
+            self.came(peer)

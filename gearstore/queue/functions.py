@@ -61,7 +61,7 @@ class Window:
 class Function:
     """A name that jobs are submitted to and that workers register for."""
 
-    __slots__ = ("bytes", "closed", "concurrency", "ended", "id", "limited", "limits", "listed", "max_bytes",
+    __slots__ = ("bytes", "called", "closed", "concurrency", "ended", "id", "limited", "limits", "listed", "max_bytes",
                  "maximums", "name", "paused_at", "paused_until", "policy", "queued", "ready", "sleepers", "spilled",
                  "states", "stored", "timeout", "uniques", "volatile", "windows", "withdrawn", "workers")  # fmt: skip
 
@@ -80,6 +80,7 @@ class Function:
         self.bytes = 0  # workloads of the jobs that `total` counts
         self.workers: dict[Peer, None] = {}
         self.sleepers: dict[Peer, None] = {}  # workers to wake, those that have waited longest first
+        self.called = 0  # workers that were woken for its jobs and have not asked for one yet
         self.maximums = [-1, -1, -1]  # maxqueue by priority, -1: not set
         self.paused_at = 0  # milliseconds since 1970, 0: not paused
         self.paused_until = 0  # 0: until somebody resumes it
@@ -119,6 +120,12 @@ class Function:
         """Jobs that gearmand would count: waiting (delayed ones too) and running."""
         states = self.states
         return states[QUEUED] + states[DELAYED] + states[RUNNING]
+
+    @property
+    def uncalled(self) -> int:
+        """Jobs that workers could take at this moment, beyond those that workers were woken for."""
+        jobs = min(self.ready, self.concurrency - self.states[RUNNING]) if self.concurrency else self.ready
+        return jobs - self.called
 
     def reserve(self, job: Job) -> None:
         """Find the job with the highest position so far its place: kept in memory, or on disk only."""

@@ -15,8 +15,8 @@ REMEMBERED = 256  # handles; enough for every job that a worker can have had tak
 class Peer:
     """One connection's state inside the engine; it may be client and worker at once."""
 
-    __slots__ = ("abilities", "address", "asleep", "client_id", "connection", "exceptions", "jobs", "listening",
-                 "order", "past")  # fmt: skip
+    __slots__ = ("abilities", "address", "asleep", "called_for", "client_id", "connection", "exceptions", "jobs",
+                 "listening", "order", "past")  # fmt: skip
 
     def __init__(self, connection: Any, exceptions: bool = False) -> None:
         self.connection = connection  # opaque to the engine
@@ -26,6 +26,7 @@ class Peer:
         self.abilities: dict[Function, int] = {}  # function -> timeout in milliseconds, 0 for none
         self.order: list[Function] = []  # abilities in the order in which GRAB_JOB looks: newest first
         self.asleep = False
+        self.called_for: Function | None = None  # it was woken for a job of this function, and has not asked for it yet
         self.jobs: dict[bytes, Job] = {}  # handle -> job that this worker runs
         self.past: deque[bytes] = deque(maxlen=REMEMBERED)  # handles it once ran, for late reports
         self.listening: dict[Job, None] = {}  # foreground jobs that this client waits for

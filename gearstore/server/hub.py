@@ -40,7 +40,8 @@ logger = logging.getLogger("gearstore")
 
 CLAIM = 1024  # jobs read back at once: some milliseconds of the loop's time
 PAGE = 500  # jobs of a listing read at once
-USER_TIMEOUT_MS = 30_000  # unacknowledged data: how long until a peer counts as gone
+CATCH_UP = 0.05  # seconds that it then gets to read what has come
+LATE = 1.0  # seconds: a timer that is later than that tells that the process was stopped
 LEVEL_NAMES = {logging.CRITICAL: "CRITICAL", logging.WARNING: "WARNING", logging.INFO: "INFO", logging.DEBUG: "DEBUG"}
 
 _NOOP = response(NOOP)
@@ -96,6 +97,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._not_before = 0.0
 
     def configure(self, config: Config) -> None:
         """Take over what may change while the server runs."""
@@ -139,6 +141,7 @@ class Hub:
         if not self.closing:
             self.set_time()
             self.engine.disconnect(connection.peer)
+            connection.peer.connection = None  # a cycle: only the garbage collector, which runs rarely, would free them
             self.end_turn()
 
     def turn_away(self, connection: Connection, reason: str) -> None:
@@ -148,15 +151,19 @@ class Hub:
             connection.transport.abort()
 
     def tune(self, sock: socket.socket) -> None:
-        """Notice peers that vanished: gearmand leaves a job with a worker behind a dead link for ever."""
+        """Notice peers that vanished: gearmand leaves a job with a worker behind a dead link for ever.
+
+        (With TCP_USER_TIMEOUT Linux does not count the probes: the silence must be as long as all of them take.)
+        """
         config = self.config
         if config.keepalive:
+            silence = config.keepalive_idle + config.keepalive_interval * config.keepalive_count
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in (
                 (socket.TCP_KEEPIDLE, config.keepalive_idle),
                 (socket.TCP_KEEPINTVL, config.keepalive_interval),
                 (socket.TCP_KEEPCNT, config.keepalive_count),
-                (socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS),
+                (socket.TCP_USER_TIMEOUT, silence * 1000),
             ):
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
@@ -248,7 +255,7 @@ class Hub:
         wait = self.engine.next_wait()
         if wait is None and self._timer is not None:
             return
-        due = self.loop.time() + min(1.0, (1000 if wait is None else wait) / 1000)
+        due = max(self.loop.time() + min(1.0, (1000 if wait is None else wait) / 1000), self._not_before)
         if self._timer is not None:
             if self._due <= due + 0.001:
                 return
@@ -257,8 +264,14 @@ class Hub:
         self._timer = self.loop.call_at(due, self.tick)
 
     def tick(self) -> None:
-        """Do what is due."""
+        """Do what is due. After the process was stopped (SIGSTOP, a machine that was moved) what has come meanwhile is
+        read first: a worker whose result is there has not taken too long."""
         self._timer = None
+        now = self.loop.time()
+        if now - self._due > LATE:
+            self._not_before = now + CATCH_UP
+            self.arm()
+            return
         self.set_time()
         self.engine.tick()
         self.journal.kick()
@@ -278,7 +291,7 @@ class Hub:
 
     def start(self) -> None:
         """Begin to wait for times."""
-        self.tick()
+        self.arm()
         self.sample()
 
     def sample(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 
 from gearstore import __version__
 from gearstore.errors import QueueError
@@ -18,6 +19,8 @@ from gearstore.queue.functions import Function
 from gearstore.queue.job import DELAYED, HELD, LIVE, RUNNING, Job
 from gearstore.server.connection import Connection, Later
 from gearstore.server.management import manage
+
+_NAME = attrgetter("name")
 
 LONG_ANSWER = 16 << 10  # bytes; who asks for many such has to read them before there are more
 GEARMAND_VERSION = "1.1.20"  # what we speak; monitors and mod_gearman parse it
@@ -47,13 +50,12 @@ def text_line(conn: Connection, args: list[bytes]) -> None:
 
 
 def _functions(conn: Connection) -> Iterable[Function]:
-    listed = (function for function in conn.engine.functions.values() if function.listed)
-    return sorted(listed, key=lambda function: function.name)
+    return sorted([function for function in conn.engine.functions.values() if function.listed], key=_NAME)
 
 
 def status(conn: Connection, words: list[bytes]) -> bytes:
     """`status`: name, jobs waiting and running, running, workers."""
-    return admin.table((admin.clean_name(f.name), f.total, f.states[RUNNING], len(f.workers)) for f in _functions(conn))
+    return admin.status([(f.name, f.total, f.states[RUNNING], len(f.workers)) for f in _functions(conn)])
 
 
 def prioritystatus(conn: Connection, words: list[bytes]) -> bytes:

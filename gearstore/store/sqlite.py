@@ -38,6 +38,7 @@ BUSY_TIMEOUT_MS = 5000  # milliseconds that another program may hold the write l
 STOPS = "; the server stops, what was acknowledged is stored"
 LOG_SIZE = 8 << 20  # bytes; SQLite checkpoints at 1000 pages, which are 8 MB
 LARGEST_STATEMENT = 128  # rows
+CACHE_KB = 16_000  # twice as much saves no processor time at a million queued jobs, half of it costs 40 %
 SPARE_PAGES = 2048  # free pages that are kept: 16 MiB
 SHRINK_PAGES = 64  # given back at once, which takes about as long as a commit
 KIND = "function_id, state, priority"
@@ -206,7 +207,7 @@ class SqliteStore(Reader):
             execute("INSERT INTO grow VALUES (zeroblob(?))", (LOG_SIZE,))
         if self._writer.in_transaction:
             execute("ROLLBACK")
-        execute("PRAGMA cache_size = -32000")
+        execute(f"PRAGMA cache_size = -{CACHE_KB}")
 
     async def close(self) -> None:
         """See `Store`."""

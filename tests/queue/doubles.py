@@ -11,6 +11,7 @@ from gearstore.queue.job import DELAYED, LIVE, NORMAL, QUEUED, Job, JobState, co
 from gearstore.queue.peer import Peer
 from gearstore.queue.ports import Event
 from gearstore.queue.record import Record, claimed, claimed_delayed, load
+from gearstore.queue.waking import AUTO
 
 NOW = 1_700_000_000_000
 
@@ -158,7 +159,7 @@ class Outbox:
 class Server:
     """An engine between its doubles, in the words of the protocol. Its clock stands still until `advance`."""
 
-    def __init__(self, window: int = 65536, job_retries: int = 0, worker_wakeup: int = 0, round_robin: bool = False,
+    def __init__(self, window: int = 65536, job_retries: int = 0, worker_wakeup: int = AUTO, round_robin: bool = False,
                  global_priority: bool = False) -> None:  # fmt: skip
         self.disk = Disk()
         self.outbox = Outbox()

@@ -22,6 +22,7 @@ from gearstore.queue.job import (
     Reason,
 )
 from gearstore.queue.operators import replay, retry
+from gearstore.queue.waking import AUTO
 from tests.queue.doubles import NOW, Server, refusal, row
 
 
@@ -720,16 +721,17 @@ def test_nothing_is_kept_of_a_peer_that_left(server: Server) -> None:
 
 @pytest.mark.parametrize(("asked", "after"), [(1, 1000), (5, 1000), (999, 1000), (1000, 1000), (2500, 2500)])
 def test_a_timeout_is_in_milliseconds_and_a_second_at_least(server: Server, asked: int, after: int) -> None:
-    worker, sleeper = server.connect(b"f", timeout=asked), server.sleeper(b"f")
+    worker = server.connect(b"f", timeout=asked)
     job = server.submit(b"f")
-    server.woken()
     assert server.engine.grab(worker) is job
     assert server.engine.next_wait() == after
-    assert server.engine.sleep(sleeper)
+    sleeper = server.sleeper(b"f")
     server.advance(after - 1)
     assert (job.state, server.engine.next_wait()) == (RUNNING, 1)
     server.advance(1)
-    assert (job.state, server.woken(), server.engine.next_wait()) == (QUEUED, [sleeper], None)
+    assert (job.state, server.woken()) == (QUEUED, [sleeper])
+    assert server.engine.grab(sleeper) is job
+    assert server.engine.next_wait() is None
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -5000])
@@ -967,19 +969,15 @@ def test_a_worker_that_sleeps_is_woken_once(server: Server) -> None:
     assert not server.engine.sleep(worker)
 
 
-def test_all_sleepers_are_woken(server: Server) -> None:
-    sleepers = [server.sleeper(b"f") for _ in range(3)]
-    awake, other = server.connect(b"f"), server.sleeper(b"g")
-    server.submit(b"f")
-    assert server.woken() == sleepers
-    assert awake not in sleepers and other.asleep
-
-
-@pytest.mark.parametrize(("wakeup", "expected"), [(0, [4, 0, 0]), (1, [1, 1, 1]), (2, [2, 2, 0]), (9, [4, 0, 0])])
+@pytest.mark.parametrize(
+    ("wakeup", "expected"),
+    [(AUTO, [1, 1, 1]), (0, [4, 0, 0]), (1, [1, 1, 1]), (2, [2, 2, 0]), (9, [4, 0, 0])],
+)
 @pytest.mark.parametrize("background", [True, False])
 def test_worker_wakeup(wakeup: int, expected: list[int], background: bool) -> None:
     server = Server(worker_wakeup=wakeup)
     sleepers = [server.sleeper(b"f") for _ in range(4)]
+    awake, other = server.connect(b"f"), server.sleeper(b"g")
     client = None if background else server.connect()
     woken = []
     for _ in range(3):
@@ -987,10 +985,12 @@ def test_worker_wakeup(wakeup: int, expected: list[int], background: bool) -> No
         woken.append(server.woken())
     assert [len(peers) for peers in woken] == expected
     assert [peer for peers in woken for peer in peers] == sleepers[: sum(expected)]
+    assert not awake.asleep and other.asleep
 
 
-def test_worker_wakeup_for_jobs_of_one_commit() -> None:
-    server = Server(worker_wakeup=1)
+@pytest.mark.parametrize("wakeup", [AUTO, 1])
+def test_worker_wakeup_for_jobs_of_one_commit(wakeup: int) -> None:
+    server = Server(worker_wakeup=wakeup)
     sleepers = [server.sleeper(b"f") for _ in range(4)]
     for _ in range(3):
         server.ask(b"f")
@@ -998,8 +998,9 @@ def test_worker_wakeup_for_jobs_of_one_commit() -> None:
     assert server.woken() == sleepers[:3]
 
 
-def test_worker_wakeup_takes_turns() -> None:
-    server = Server(worker_wakeup=1)
+@pytest.mark.parametrize("wakeup", [AUTO, 1])
+def test_worker_wakeup_takes_turns(wakeup: int) -> None:
+    server = Server(worker_wakeup=wakeup)
     sleepers = [server.sleeper(b"f") for _ in range(3)]
     woken = []
     for _ in range(6):
@@ -1013,7 +1014,7 @@ def test_worker_wakeup_takes_turns() -> None:
     assert woken == sleepers * 2
 
 
-@pytest.mark.parametrize("wakeup", [1, 2])
+@pytest.mark.parametrize("wakeup", [AUTO, 1, 2])
 def test_the_one_that_was_woken_leaves(wakeup: int) -> None:
     server = Server(worker_wakeup=wakeup)
     sleepers = [server.sleeper(b"f") for _ in range(4)]
@@ -1026,8 +1027,9 @@ def test_the_one_that_was_woken_leaves(wakeup: int) -> None:
     assert server.engine.grab(next_one) is job
 
 
-def test_the_one_that_was_woken_cannot_do_it_any_more() -> None:
-    server = Server(worker_wakeup=1)
+@pytest.mark.parametrize("wakeup", [AUTO, 1])
+def test_the_one_that_was_woken_cannot_do_it_any_more(wakeup: int) -> None:
+    server = Server(worker_wakeup=wakeup)
     first, second = server.sleeper(b"f"), server.sleeper(b"f")
     server.submit(b"f")
     assert server.woken() == [first]

@@ -15,9 +15,10 @@ from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gearstore.errors import QueueError, StoreError
+from gearstore.queue.calls import PATIENCE
 from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function
 from gearstore.queue.job import (
@@ -44,6 +45,7 @@ from gearstore.queue.operators import hold, replay, retry
 from gearstore.queue.peer import Peer
 from gearstore.queue.policy import REASONS, Backoff, Policies, Policy, Rule
 from gearstore.queue.record import Record, claimed, claimed_delayed, load, recover
+from gearstore.queue.waking import AUTO
 from gearstore.store.base import REPLAY, Applied, Changes
 from gearstore.store.journal import Batch, Journal
 from gearstore.store.memory import MemoryStore
@@ -143,7 +145,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.orders = 0
         self.mixed: set[int] = set()  # jobs some of whose attempts left no event: they were foreground then
         self.paused: dict[bytes | None, int] = {}  # None: all functions; until when
+        self.wakeup = AUTO
         self.boot()
+
+    @initialize(wakeup=st.sampled_from((AUTO, AUTO, 0, 1)))
+    def choose(self, wakeup: int) -> None:
+        self.wakeup = self.engine.worker_wakeup = wakeup
 
     # Driving
 
@@ -151,12 +158,13 @@ class EngineMachine(RuleBasedStateMachine):
         self.tickets: list[Ticket] = []
         self.peers: list[Peer] = []
         self.asleep: list[Peer] = []
+        self.called: dict[Peer, int] = {}  # workers that were woken and did not come yet -> for how many PATIENCEs
         self.claims: list[tuple[Function, int, list[Record] | None]] = []
         self.delayed_claim: list[list[Record] | None] = []
         self.commit_task: asyncio.Task[None] | None = None
         recovered = self.run(lambda: self.store.open(PREFIX, INTERRUPTIONS, WINDOW))
         self.journal = Journal(self.store, self.store_failed)
-        self.engine = Engine(self.journal, self, window=WINDOW)
+        self.engine = Engine(self.journal, self, window=WINDOW, worker_wakeup=self.wakeup)
         self.engine.set_policies(POLICIES)
         self.looked: dict[bytes, Record] = {}  # what an operator's verb has read
         self.gone: set[int] = set()
@@ -200,6 +208,7 @@ class EngineMachine(RuleBasedStateMachine):
     def wake(self, peer: Peer) -> None:
         assert peer in self.asleep, "woken, but it does not sleep"
         self.asleep.remove(peer)
+        self.called[peer] = 0
 
     def failed(self, job: Job) -> None:
         assert job.listeners
@@ -375,6 +384,7 @@ class EngineMachine(RuleBasedStateMachine):
         if peer in self.asleep:
             self.asleep.remove(peer)
         self.peers.remove(peer)
+        self.called.pop(peer, None)
         self.run(lambda: self.engine.disconnect(peer))
         for model in sorted(held, key=lambda model: list(peer.past).index(model.handle)):
             self.lose(model)
@@ -411,6 +421,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def grab_one(self, peer: Peer) -> Model | None:
         order = list(peer.order)
+        self.called.pop(peer, None)
         job = self.run(lambda: self.engine.grab(peer))
         if peer in self.asleep:
             self.asleep.remove(peer)
@@ -468,6 +479,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule()
     def sleep(self) -> None:
         for peer in self.peers:
+            self.called.pop(peer, None)
             slept = self.run(partial(self.engine.sleep, peer))
             if slept and peer not in self.asleep:
                 self.asleep.append(peer)
@@ -613,11 +625,13 @@ class EngineMachine(RuleBasedStateMachine):
 
     # Rules: time
 
-    @rule(milliseconds=st.sampled_from((1, 10, 25, 1000)))
+    @rule(milliseconds=st.sampled_from((1, 10, 25, PATIENCE, 1000)))
     def advance(self, milliseconds: int) -> None:
         self.now += milliseconds
         self.monotonic += milliseconds
         self.set_time()
+        if milliseconds >= PATIENCE:
+            self.called = {peer: age + 1 for peer, age in self.called.items()}
         self.run(self.engine.tick)
         self.paused = {name: until for name, until in self.paused.items() if not 0 < until <= self.now}
         due = [model for model in self.models.values() if model.state is DELAYED and self.is_due(model)]
@@ -835,10 +849,21 @@ class EngineMachine(RuleBasedStateMachine):
         for peer in self.peers:
             assert peer.asleep == (peer in self.asleep)
             if peer.asleep and None not in self.paused:
-                assert not [function.name for function in peer.order if function.available()]
                 for function in peer.order:
+                    called = [p for p, age in self.called.items() if age < 2 and function in p.abilities]
+                    assert called or not function.available(), "asleep, and nobody was called"
                     if not function.spilled and not self.closed(function.name):
-                        assert not [m for m in self.live() if m.function == function.name and m.visible], "asleep"
+                        jobs = [m for m in self.live() if m.function == function.name and m.visible]
+                        one_each = self.wakeup == AUTO and not function.concurrency
+                        assert len(called) >= (len(jobs) if one_each else min(1, len(jobs))), "asleep"
+
+    @invariant()
+    def who_is_called_is_known(self) -> None:
+        called = [peer for peer in self.peers if peer.called_for is not None]
+        assert set(called) == set(self.engine.calls._called) and not [peer for peer in called if peer.asleep]
+        for function in self.engine.functions.values():
+            assert function.called == sum(peer.called_for is function for peer in called)
+        assert bool(called) == bool(self.engine.calls.look_at)
 
     @invariant()
     def delayed_jobs_are_known(self) -> None:

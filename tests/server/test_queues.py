@@ -365,11 +365,13 @@ def test_a_schedule_is_its_next_moment(client: Wire, f: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wakeup", "counts"), [(0, [4, 0, 0]), (1, [1, 1, 1]), (2, [2, 2, 0])], ids=["all", "one", "two"]
+    ("wakeup", "counts"),
+    [("auto", [1, 1, 1]), ("0", [4, 0, 0]), ("1", [1, 1, 1]), ("2", [2, 2, 0])],
+    ids=["as many as jobs", "all", "one", "two"],
 )
 @pytest.mark.parametrize("kind", [SUBMIT_JOB, SUBMIT_JOB_BG], ids=lambda kind: kind.name)
 def test_11_how_many_workers_a_job_wakes(
-    start_server: StartServer, wakeup: int, counts: list[int], kind: PacketType
+    start_server: StartServer, wakeup: str, counts: list[int], kind: PacketType
 ) -> None:
     server = start_server(f"--worker-wakeup={wakeup}")
     client, sleepers = server.connect(), [server.connect() for _ in range(4)]
@@ -437,8 +439,9 @@ def test_11_a_sleeping_worker_that_learns_more_is_woken(connect: Connect, f: byt
     grab(worker, handle, f)
 
 
-def test_11_a_noop_whose_worker_leaves_goes_to_another(start_server: StartServer) -> None:
-    server = start_server("--worker-wakeup=1")
+@pytest.mark.parametrize("wakeup", ["auto", "1"])
+def test_11_a_noop_whose_worker_leaves_goes_to_another(start_server: StartServer, wakeup: str) -> None:
+    server = start_server(f"--worker-wakeup={wakeup}")
     client, first, second = server.connect(), server.connect(), server.connect()
     for worker in (first, second):
         worker.send(CAN_DO, b"f")
@@ -450,6 +453,18 @@ def test_11_a_noop_whose_worker_leaves_goes_to_another(start_server: StartServer
     first.leave()
     second.expect(NOOP)
     grab(second, handle, b"f")
+
+
+def test_11_a_worker_that_hangs_keeps_no_job(connect: Connect, f: bytes) -> None:
+    client, hung, good = connect(), connect(), connect()
+    for worker in (hung, good):
+        worker.send(CAN_DO, f)
+        worker.send(PRE_SLEEP)
+        worker.expect_nothing()
+    handle = client.submit(SUBMIT_JOB_BG, f, b"", b"")
+    hung.expect(NOOP)  # and does nothing
+    good.expect(NOOP)
+    grab(good, handle, f)
 
 
 def test_11_many_sleepers_and_many_jobs_lose_no_wake_up(connect: Connect, f: bytes) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from gearstore.queue.calls import Calls
 from gearstore.queue.endings import Endings
 from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function
@@ -55,6 +56,39 @@ def no_wake_up_after_a_requeue() -> AbstractContextManager[Any]:
             original(self, job)
 
     return patch.object(Endings, "requeue", requeue)
+
+
+def whoever_was_woken_is_waited_for() -> AbstractContextManager[Any]:
+    """Nobody is woken in place of a worker that hangs."""
+    original = Calls.late
+
+    def late(self: Calls, now: int) -> dict[Function, int]:
+        original(self, now)
+        return {}
+
+    return patch.object(Calls, "late", late)
+
+
+def whoever_was_woken_is_not_replaced() -> AbstractContextManager[Any]:
+    """A worker that was woken takes another function's job, or leaves, and nobody is woken in its place."""
+
+    def came(self: Waking, peer: Any) -> None:
+        self.calls.remove(peer)
+
+    return patch.object(Waking, "came", came)
+
+
+def whoever_was_woken_counts_for_ever() -> AbstractContextManager[Any]:
+    """A worker that has come counts as woken still: the next job wakes nobody."""
+    original = Calls.remove
+
+    def remove(self: Calls, peer: Any) -> Any:
+        function = original(self, peer)
+        if function is not None:
+            function.called += 1
+        return function
+
+    return patch.object(Calls, "remove", remove)
 
 
 def sleep_without_a_look() -> AbstractContextManager[Any]:
@@ -219,6 +253,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     visible_before_the_commit,
     completions_hold_nothing_back,
     no_wake_up_after_a_requeue,
+    whoever_was_woken_is_waited_for,
+    whoever_was_woken_is_not_replaced,
+    whoever_was_woken_counts_for_ever,
     sleep_without_a_look,
     lower_priorities_overtake_the_disk,
     new_jobs_overtake_spilled_ones,

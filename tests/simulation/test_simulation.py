@@ -46,8 +46,9 @@ SEEDS = {
     "no_wake_up_after_a_requeue": (45,),
     "sleep_without_a_look": (24,),
     "lower_priorities_overtake_the_disk": (26,),
-    "jobs_are_refused_twice": (282,),
-    "background_jobs_keep_the_place_they_had": (815,),
+    "jobs_are_refused_twice": (321, 282),
+    "background_jobs_keep_the_place_they_had": (229, 815),
+    "whoever_was_woken_is_not_replaced": range(36, 40),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +12,7 @@ from gearstore.config import Config, load_config
 from gearstore.errors import StoreError
 from gearstore.protocol.responses import ResponseParser
 from gearstore.queue.endings import weight
+from gearstore.queue.functions import Function
 from gearstore.queue.job import ENDED, LIVE, QUEUED, JobState
 from gearstore.queue.record import recover
 from gearstore.server.commands import HANDLERS
@@ -25,6 +27,7 @@ from tests.simulation.wires import Wire
 
 EPOCH = 1_700_000_000  # the wall clock at the beginning, in seconds
 QUIET = 0.5  # seconds without new requests after which everything has arrived and is stored
+PATIENCE = 0.3  # seconds after which nobody may sleep beside a job, though half of the workers hang
 CLIENTS, WORKERS = 4, 5
 
 
@@ -76,8 +79,9 @@ class World:
     def configuration(self) -> Config:
         """Return what this seed configures."""
         flags = {"memory": "1", "window": "16", "job_retries": "6", "max_interruptions": "0"}
-        if self.chance.random() < 0.3:
-            flags["worker_wakeup"] = "1"
+        draw = self.chance.random()
+        if draw < 0.4:
+            flags["worker_wakeup"] = "1" if draw < 0.2 else "0"
         if self.chance.random() < 0.3:
             flags["round_robin"] = "1"
         if self.chance.random() < 0.3:
@@ -267,24 +271,47 @@ class World:
             await self.stop()
         await self.boot()
 
-    async def quiet(self) -> None:
-        """Wait until everything has arrived and is stored."""
+    async def quiet(self, hung: Collection[Actor] = ()) -> None:
+        """Wait until everything has arrived and is stored; only with those who hang nothing arrives."""
         self.disk.unwell = 0.0
         for actor in self.actors:
-            actor.wire.stall(False)
+            actor.wire.stall(actor in hung)
         await asyncio.sleep(QUIET)
         if self.failure is not None:
             raise self.failure
 
-    async def look_around(self) -> None:
-        """Look at what must hold whenever nothing is under way."""
-        await self.quiet()
-        engine = self.hub.engine
+    async def let_some_hang(self) -> None:
+        """Half of the workers read nothing any more; then something comes for them, and one of them may leave."""
+        workers = [actor for actor in self.actors if isinstance(actor, Worker)]
+        clients = [actor for actor in self.actors if isinstance(actor, Client)]
+        hung = self.chance.sample(workers, len(workers) // 2)
+        await self.quiet(hung)
+        if clients:
+            self.chance.choice(clients).submit()
+        if hung and self.chance.random() < 0.5:
+            await asyncio.sleep(0.03 * self.chance.random())
+            self.chance.choice(hung).leave()
+        await self.quiet([actor for actor in hung if actor.here])
+
+    def sleeping_beside(self) -> Function | None:
+        """Return a function with jobs on which somebody sleeps all the same."""
         for actor in self.actors:
-            if isinstance(actor, Worker) and actor.asleep and actor.wire.silent:
-                for function in actor.wire.connection.peer.order if actor.wire.connection else ():
+            if isinstance(actor, Worker) and actor.asleep and actor.wire.silent and actor.wire.connection:
+                for function in actor.wire.connection.peer.order:
                     if function.available():
-                        raise Violation(f"a worker sleeps while {function.name!r} has jobs")
+                        return function
+        return None
+
+    async def look_around(self) -> None:
+        """Look at what must hold whenever nothing is under way, also while a worker hangs."""
+        await self.quiet()
+        if not self.ending:
+            await self.let_some_hang()
+        engine = self.hub.engine
+        if self.sleeping_beside():
+            await asyncio.sleep(PATIENCE)  # one that hangs may have been called this very moment
+            if function := self.sleeping_beside():
+                raise Violation(f"a worker sleeps while {function.name!r} has jobs")
         stored: dict[tuple[int, int], int] = {}
         for record in self.disk.records.values():
             stored[record.function_id, record.state] = stored.get((record.function_id, record.state), 0) + 1
