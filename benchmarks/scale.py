@@ -25,8 +25,9 @@ import generator
 import machine
 from crowd import connect, expect, packet
 from generator import Load, Shape
+from protocols import GEARMAN
 from report import lines
-from servers import GEARSTORE, queued_jobs, running
+from servers import GEARSTORE, running
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 SETTLE = 3  # pings before a memory is read: what the last requests needed is given back
@@ -134,7 +135,7 @@ def wake(plan: Plan) -> Iterator[Figure]:
                 expect(client, crowd.JOB_CREATED)
                 worst = max(worst, crowd.ping(other))
                 woken.append(0)
-                while queued_jobs(server.port):
+                while GEARMAN.jobs(server.port):
                     who = ears.awake()
                     woken[-1] += len(who)
                     take_all(who)
@@ -216,7 +217,7 @@ def queued(plan: Plan) -> Iterator[Figure]:
             yield Figure("queued", f"CPU for each, {what}", statistics.median(each[1] for each in measured), "us")
         ratio = statistics.median(full[0] / alone[0] for full, alone in zip(rates[name], rates["empty"], strict=True))
         yield Figure("queued", f"submits a second, {name} to empty", ratio, "", rate, least=True)
-        have = queued_jobs(life.port)
+        have = GEARMAN.jobs(life.port)
         life.kill()
         yield Figure("queued", "bytes on disk a job", life.database.stat().st_size / have, "", 300.0)
         seconds = life.start()
@@ -233,7 +234,7 @@ def rate_of_submits(plan: Plan, port: int, pid: int) -> tuple[float, float]:
 
 def fill(plan: Plan, port: int, jobs: int) -> None:
     """Submit until so many jobs are queued."""
-    while (have := queued_jobs(port)) < jobs:
+    while (have := GEARMAN.jobs(port)) < jobs:
         shape = Shape("submit-bg", connections=8, window=WINDOW, jobs=jobs - have, seconds=600)
         load = generator.run(plan.program, shape, port, 100, f"-f{next(FIRST)}")
         if load.errors:
