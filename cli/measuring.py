@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import machine, output
+from .backup import ended_in_order
 from .client import Connection, Row
 from .errors import CommandError
 from .examination import FLEETING
-from .private_server import PrivateServer, interruptible
+from .private_server import PrivateServer, die_with_parent, temporary_server
 from .progress import bar
 from .render import Column, escaped, line, table
 
@@ -89,7 +90,7 @@ def loaders(arguments: Sequence[Sequence[str]]) -> Iterator[list["subprocess.Pop
         for each in arguments:
             command = [sys.executable, "-m", "gearstore_cli.load", *each]
             pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-            started.append(subprocess.Popen(command, start_new_session=True, **pipes))
+            started.append(subprocess.Popen(command, start_new_session=True, preexec_fn=die_with_parent, **pipes))
         for process in started:
             assert process.stdout is not None
             if process.stdout.readline() != b"ready\n":
@@ -124,7 +125,7 @@ def measure(server: PrivateServer, step: str, connections: int, seconds: float, 
         seen = [result_of(process, server, seconds) for process in processes]
         after = usage(server)
     if not any(one["times"] for one in seen):
-        raise server.failed(f"no job was answered within {seconds:g} seconds")
+        raise CommandError(f"no job was answered within {seconds:g} seconds; {server.last_words()}")
     used = Usage._make(later - earlier for later, earlier in zip(after, before, strict=True))
     row = {"step": step, "connections": connections, **figures(seen, used)}
     return {**row, "limit": limit_of(row)}
@@ -157,9 +158,10 @@ def result_of(process: "subprocess.Popen[bytes]", server: PrivateServer, seconds
     try:
         out, errors = process.communicate(timeout=seconds + PATIENCE)
     except subprocess.TimeoutExpired:
-        raise server.failed("the server does not answer any more") from None
+        raise CommandError(f"the server does not answer any more; {server.last_words()}") from None
     if process.returncode != 0:
-        raise server.failed(errors.decode(errors="replace").strip() or "the load ended early")
+        complaint = errors.decode(errors="replace").strip() or "the load ended early"
+        raise CommandError(f"{complaint}; {server.last_words()}")
     result: Row = json.loads(out)
     return result
 
@@ -183,14 +185,14 @@ def sentence(rows: Sequence[Row]) -> str:
 
 def measure_all(directory: Path, seconds: float, size: int) -> tuple[list[Row], Row]:
     """Do all steps with a server in a directory; return their rows and what is known of the disk."""
-    with interruptible(), PrivateServer(directory) as server:
-        syncs = measured_syncs(server.directory)
+    with ended_in_order(), temporary_server(directory) as server:
+        syncs = measured_syncs(server.folder)
         rows = []
         with bar("measuring", "steps") as report:
             for number, (step, connections) in enumerate(STEPS):
                 report(number, len(STEPS))
                 rows.append(measure(server, step, connections, seconds, size))
-        return rows, about_disk(server.directory.parent, syncs)
+        return rows, about_disk(server.folder.parent, syncs)
 
 
 def measured_syncs(directory: Path) -> machine.Syncs:

@@ -1,11 +1,7 @@
-"""A server of a command's own, on a database of its own in a temporary directory, for commands that try something out.
+"""A server of a command's own, for commands that try something out: a real `gearstore serve` on files of its own."""
 
-It runs in a session of its own, so that Ctrl-C reaches the command alone, which then ends it and removes the directory.
-"""
-
-import itertools
+import ctypes
 import os
-import re
 import shutil
 import signal
 import socket
@@ -13,151 +9,136 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Optional
+from typing import Optional, Self
 
 from .errors import CommandError, UsageError
 
-START, END = 20.0, 20.0  # seconds until it must be ready, and until it must have ended
-CLEAN = ("GEARSTORE_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")  # variables that are meant for another server
-LOG_LINES = 5  # that are shown when it fails
+PATIENCE = 60.0  # seconds that a start or an end may take
+LOOK = 0.1  # seconds between two looks whether a server that isn't ready has ended
+FOREIGN = ("GEARSTORE_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")  # variables that are about another server
+SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
-_numbers = itertools.count(1)
+_libc = ctypes.CDLL(None)
+
+
+class NotStarted(CommandError):
+    """The server ended or did not answer; the message holds its own words."""
 
 
 class PrivateServer:
-    """One server on loopback; use it in a `with`. `parent` is the directory that its own one is made in.
+    """One server on a database of its own: started, killed, and started again on the same files.
 
-    `options` are those of `gearstore serve`. After a `kill` or `stop`, `start` goes on with the same database on the
-    same address.
+    It listens on a Unix socket that only its user reaches, with `tcp` on a free port of loopback, and dies with this
+    process, however that ends. (Ctrl-C reaches the command alone: it runs in a session of its own.)
     """
 
-    def __init__(self, parent: Optional[Path] = None, *options: str) -> None:
-        self._parent = parent
+    def __init__(self, folder: Path, options: Sequence[str] = (), tcp: bool = False) -> None:
+        self.folder = folder
+        self.db = folder / "gearstore.db"
+        self.log = folder / "server.log"
         self._options = options
-        self._ready = f"gearstore-private-{os.getpid()}-{next(_numbers)}"
+        # A path of the database may be too long for a socket, and its file system may know none.
+        self._sockets = tempfile.TemporaryDirectory(prefix="gearstore-")
+        self._notices = Path(self._sockets.name, "ready")
+        self.address = "127.0.0.1:0" if tcp else f"unix:{self._sockets.name}/socket"
         self._process: Optional[subprocess.Popen[bytes]] = None
-        self.address = "127.0.0.1:0"
-        self.directory = Path()
 
-    def __enter__(self) -> "PrivateServer":
-        """Make the directory and start; raise UsageError if that is no place to write to."""
-        try:
-            self.directory = Path(tempfile.mkdtemp(prefix=".gearstore-", dir=self._parent)).resolve()
-        except OSError as error:
-            raise UsageError(f"{self._parent or tempfile.gettempdir()}: {error.strerror}") from None
-        try:
-            self.start()
-        except BaseException:
-            self._clean_up()
-            raise
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        self._clean_up()
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
-    def database(self) -> Path:
-        """The file that it keeps its jobs in."""
-        return self.directory / "gearstore.db"
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
         """The process, 0 if it does not run."""
-        return self._process.pid if self._process and self._process.poll() is None else 0
+        return self._process.pid if self._process is not None and self.alive else 0
 
-    @property
-    def log(self) -> str:
-        """Everything that it has said so far."""
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
-
-    def start(self) -> None:
-        """Start it; return when it serves. Raise CommandError with the end of its log if it does not."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(CLEAN)}
-        environment["NOTIFY_SOCKET"] = f"@{self._ready}"
-        own = ["--listen", self.address, "--db", str(self.database), *self._options]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, self._log_path.open("ab") as log:
-            ready.bind(f"\0{self._ready}")
+    def start(self) -> float:
+        """Start it and return how many seconds it took to be ready; raise NotStarted."""
+        began = time.monotonic()
+        command = [sys.executable, "-m", "gearstore_cli", "serve", "--listen", self.address, "--db", str(self.db)]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices, self.log.open("ab") as log:
+            self._notices.unlink(missing_ok=True)
+            notices.bind(str(self._notices))
             self._process = subprocess.Popen(
-                [*with_us(), sys.executable, "-m", "gearstore_cli", "serve", *own],
-                cwd=self.directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            self._wait_until(ready)
-        self.address = re.findall(r"listening on (\S+)", self.log)[-1]
+                [*command, *self._options], cwd=self.folder, start_new_session=True,
+                env=clean_environment() | {"NOTIFY_SOCKET": str(self._notices)},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
+            )  # fmt: skip
+            self._wait_until_ready(notices, began + PATIENCE)
+        if self.address.endswith(":0"):
+            _, _, said = self.log.read_text("utf-8", "replace").rpartition("listening on ")
+            self.address = said.split()[0]
+        return time.monotonic() - began
 
-    def stop(self) -> int:
-        """Let it end in order (SIGTERM) and return its exit code; kill it if that takes too long."""
-        return self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """kill -9."""
-        self._end(signal.SIGKILL)
-
-    def failed(self, what: str) -> CommandError:
-        """Return the error of a command whose server let it down, with the end of the server's log."""
-        lines = self.log.strip().splitlines()[-LOG_LINES:]
-        return CommandError("; ".join([what, *lines]))
-
-    @property
-    def _log_path(self) -> Path:
-        return self.directory / "log"
-
-    def _wait_until(self, ready: socket.socket) -> None:
-        ready.settimeout(0.1)
-        deadline = time.monotonic() + START
-        while self.pid and time.monotonic() < deadline:
+    def _wait_until_ready(self, notices: socket.socket, deadline: float) -> None:
+        notices.settimeout(LOOK)
+        while time.monotonic() < deadline:
             try:
-                if ready.recv(4096).startswith(b"READY=1"):
+                if notices.recv(4096).startswith(b"READY=1"):
                     return
             except TimeoutError:
-                pass
+                if not self.alive:
+                    raise NotStarted(f"the private server did not start: {self.last_words()}") from None
         self.kill()
-        raise self.failed("the private server does not start")
+        raise NotStarted(f"the private server did not become ready: {self.last_words()}")
 
-    def _end(self, number: signal.Signals) -> int:
-        process = self._process
-        if process is None:
-            return 0
-        process.send_signal(number)  # nothing happens if it has ended
-        try:
-            return process.wait(END)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait(END)
+    def kill(self) -> None:
+        """End it as a crash does."""
+        if self._process is not None and self.alive:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(PATIENCE)
 
-    def _clean_up(self) -> None:
-        """Leave nothing behind, whatever state it is in."""
+    def stop(self) -> None:
+        """End it in order."""
+        if self._process is not None and self.alive:
+            self._process.terminate()
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                raise CommandError(f"the private server does not end: {self.last_words()}") from None
+
+    def close(self) -> None:
+        """End it, however it takes that, and forget its socket."""
         self.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._sockets.cleanup()
 
-
-def with_us() -> list[str]:
-    """Return the command that lets a process die with this one even by kill -9, if there is one."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+    def last_words(self) -> str:
+        """Return the last line of its log."""
+        lines = self.log.read_text("utf-8", "replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end a command as Ctrl-C does, through every `finally`."""
-
-    def interrupt(_number: int, _frame: Optional[FrameType]) -> None:
-        raise KeyboardInterrupt
-
-    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]  # nohup
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+def temporary_server(parent: Path, *options: str) -> Iterator[PrivateServer]:
+    """Yield a server on a port of loopback, started in a new folder that goes with it; raise UsageError where there can
+    be none."""
     try:
-        yield
+        folder = Path(tempfile.mkdtemp(prefix=".gearstore-", dir=parent)).resolve()
+    except OSError as error:
+        raise UsageError(f"{parent}: {error.strerror}") from None
+    try:
+        with PrivateServer(folder, options, tcp=True) as server:
+            server.start()
+            yield server
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this environment without what is about another server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this new process when the one that has made it ends."""
+    _libc.prctl(SET_DEATH_SIGNAL, signal.SIGKILL)

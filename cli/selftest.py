@@ -18,7 +18,7 @@ from .client import Connection
 from .database import storing
 from .errors import CommandError, NotGearstore, Refused, Unreachable, UsageError
 from .options import JSON, SERVER, argument, option
-from .private import NotStarted, PrivateServer
+from .private_server import NotStarted, PrivateServer
 from .progress import bar
 from .render import amount
 from .trial import Trial, Verdict

@@ -36,7 +36,7 @@ from gearstore.protocol.responses import Packet
 
 from .client import Connection
 from .errors import CommandError, Unreachable
-from .private import PATIENCE, PrivateServer
+from .private_server import PATIENCE, PrivateServer
 
 FUNCTIONS = (b"selftest-a", b"selftest-b")
 SUBMITS = (SUBMIT_JOB_BG, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG)

@@ -72,9 +72,8 @@ def test_ctrl_c_ends_everything(running: "subprocess.Popen[bytes]", tmp_path: Pa
     running.send_signal(signal.SIGINT)
     assert running.wait(20) == 130
     assert not list(tmp_path.iterdir())
-    for pid in (load, server):
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    for pid in (load, server):  # one that was just being started is ended by the kernel, a moment later
+        eventually(lambda: not Path(f"/proc/{pid}").exists(), what=lambda: "the end of a process")  # noqa: B023
 
 
 def test_a_server_that_dies_is_told(running: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from gearstore_cli.client import Connection
 from gearstore_cli.errors import Unreachable
-from gearstore_cli.private import NotStarted, PrivateServer
+from gearstore_cli.private_server import NotStarted, PrivateServer
 from gearstore_cli.trial import Trial, Verdict
 from tests.acceptance.servers import Server, eventually
 from tests.cli.conftest import INTERRUPT, Cli
@@ -103,7 +103,7 @@ def test_a_server_that_ends_under_load(gearstore: Cli, small: Callable[..., list
 def test_options_that_the_server_refuses(gearstore: Cli, small: Callable[..., list[str]], tmp_path: Path) -> None:
     result = gearstore(*small("--", "--nonsense"))
     assert (result.code, result.output) == (2, "")
-    assert "the server of the test did not start" in result.errors and "--nonsense" in result.errors
+    assert "the private server did not start" in result.errors and "--nonsense" in result.errors
     assert left(tmp_path) == []
 
 
@@ -213,7 +213,7 @@ def test_an_end_that_was_forgotten_is_a_fault(trial: Trial) -> None:
 
 def test_a_database_that_was_emptied(trial: Trial) -> None:
     os.truncate(trial.server.db, 0)
-    with pytest.raises(NotStarted, match="the server of the test did not start: .+"):
+    with pytest.raises(NotStarted, match="the private server did not start: .+"):
         trial.start()
 
 
