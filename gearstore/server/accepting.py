@@ -19,11 +19,14 @@ PAUSE = 1.0  # seconds until the next try when a connection could not be accepte
 
 
 class Acceptor:
-    """One listening socket."""
+    """One listening socket; where it is `secret` nothing is said in clear to whom it refuses."""
 
-    def __init__(self, sock: socket.socket, factory: Callable[[], asyncio.Protocol], limits: Limits) -> None:
+    def __init__(
+        self, sock: socket.socket, factory: Callable[[], asyncio.Protocol], limits: Limits, secret: bool = False
+    ) -> None:
         self.sock = sock
         self._factory = factory
+        self._secret = secret
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -68,7 +71,7 @@ class Acceptor:
         refusal = self._limits.admit(sock.fileno(), host)
         if refusal:
             with suppress(OSError):
-                sock.send(refusal, socket.MSG_DONTWAIT)
+                sock.send(b"" if self._secret else refusal, socket.MSG_DONTWAIT)
             sock.close()
         else:
             task = self._loop.create_task(self._serve(sock))

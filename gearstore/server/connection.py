@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
             self.reply(TLS_ALERT)
             self.hub.seldom.warn(SPEAKS_TLS, "closed the connection of %s: %s", self.address.decode(), lost)
         else:
-            logger.info("closing the connection of %s: %s", self.address.decode(), lost)
+            self.hub.seldom.warn("bytes", "closed the connection of %s: %s", self.address.decode(), lost)
         self.parser.forget()
         self.pause(ENDING)
         self.mark()

@@ -54,7 +54,7 @@ async def listen(config: Config, factory_for: Callable[[Address], Factory], limi
         for name, sock in passed.items():
             address = configured.get(name) or replace(parse_address(name), tls=config.tls and not name.startswith(UNIX))
             sock.listen(config.backlog)
-            acceptor = Acceptor(sock, factory_for(address), limits)
+            acceptor = Acceptor(sock, factory_for(address), limits, address.tls)
             listeners.append(Listener(f"{_spoken(address, name)} (from systemd)", [acceptor]))
         for address in config.listen:
             if address.place in passed:
@@ -62,7 +62,7 @@ async def listen(config: Config, factory_for: Callable[[Address], Factory], limi
             try:
                 sockets = await open_sockets(address, config.backlog)
                 names = [str(address)] if address.path else [_shown(sock.getsockname()) for sock in sockets]
-                acceptors = [Acceptor(sock, factory_for(address), limits) for sock in sockets]
+                acceptors = [Acceptor(sock, factory_for(address), limits, address.tls) for sock in sockets]
                 spoken = ", ".join(_spoken(address, name) for name in names)
                 listeners.append(Listener(spoken, acceptors, address.path))
             except OSError as error:

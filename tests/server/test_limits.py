@@ -96,6 +96,15 @@ def test_a_line_that_is_too_long(start_server: StartServer) -> None:
     assert met(server, "max_line") == 1
 
 
+def test_garbage_is_told_of_once_a_minute(start_server: StartServer) -> None:
+    server = start_server()
+    for number in range(20):
+        client = server.connect()
+        client.send_bytes(HEADER.pack(b"\0REQ", 1000 + number, 0))
+        client.expect_closed()
+    assert server.log.count("closed the connection of") == 1
+
+
 def test_all_connections_together_hold_no_more_than_they_may(start_server: StartServer) -> None:
     server = start_server("--max-buffered=32M", "--max-packet=16M")
     before = server.memory()

@@ -282,6 +282,15 @@ def test_tls_where_plain_text_is_spoken(server: Server, authority: Authority) ->
     assert server.log.count(sentence) == 1
 
 
+def test_a_connection_too_many_is_told_nothing_in_clear(start_server: StartServer, authority: Authority) -> None:
+    options = (f"--tls-cert={authority.directory}/server.pem", "--max-connections=1")
+    server = start_server(*options, listen=[f"{HOST}:0", f"tls:{HOST}:0"])
+    server.connect().expect_nothing()
+    with pytest.raises((ssl.SSLEOFError, ConnectionError)):
+        secure(server, trusting(authority))
+    assert server.connect().expect(ERROR)[0] == b"TOO_MANY_CONNECTIONS"
+
+
 def test_garbage_in_the_middle(server: Server, authority: Authority) -> None:
     wire = secure(server, trusting(authority))
     wire.expect_nothing()
