@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.fuzz.engine import ROOT, WITHOUT, has_atheris
 
-GRACE = 60  # seconds that a process may take to start and to end
+GRACE = 900  # seconds that a process may take to start and to end: each looks at all modules first
 TAIL = 3000  # characters of a log that are shown
 SHOWN = 400  # bytes of a failing input that are shown
 
@@ -46,7 +46,7 @@ class Runner:
     def complain(self) -> None:
         """Print what failed, and how to run it again."""
         print(self.log.read_text("utf-8", "replace")[-TAIL:])
-        print(f"{self.target} ended with {self.process.returncode}")
+        print(f"{self.target} ended with {self.process.returncode}, see {self.log}")
         for path in sorted({*self.findings()} - self.before):
             print(f"input: {path.read_bytes()[:SHOWN]!r}")
             print(f"again: python -m tests.fuzz {self.target} {path}")

@@ -152,5 +152,5 @@ def test_a_run_ends_with_the_first_process_that_does(tmp_path: Path) -> None:
         assert running.stdout is not None
         output = running.stdout.read()
     assert running.returncode == 1
-    assert f"{list(TARGETS)[2]} ended with -9" in output
+    assert f"{list(TARGETS)[2]} ended with -9," in output
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
