@@ -9,8 +9,7 @@ PATIENCE = 50  # milliseconds between two looks at who came
 
 
 class Calls:
-    """Who was called for a job of which function. (An object of its own also because Python is slower to find the
-    attributes of one that has more than thirty, and the engine is near it.)"""
+    """Who was called for a job of which function."""
 
     __slots__ = ("_called", "_looks", "look_at")
 

@@ -43,6 +43,9 @@ def weight(job: Job) -> int:
 class Endings(Waking):
     """The part of the engine that follows a job from its assignment to its end, or back into its queue."""
 
+    __slots__ = ("chance", "delayed", "delayed_changed", "delayed_from", "delayed_on_disk", "foreground", "jobs",
+                 "observer", "timeouts", "watchers")  # fmt: skip
+
     def __init__(self, journal: Journal, outbox: Outbox, window: int, worker_wakeup: int) -> None:
         super().__init__(journal, outbox, window, worker_wakeup)
         self.chance: Callable[[], float] = lambda: 0.5  # 0 to 1: spreads what is tried again later

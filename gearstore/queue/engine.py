@@ -46,6 +46,9 @@ DRAINING = (b"QUEUE_ERROR", b"The server is shutting down")
 class Engine(Endings):
     """All queues of one server."""
 
+    __slots__ = ("counted_at", "limited", "max_bytes", "max_foreground", "max_jobs", "room_bytes", "room_jobs",
+                 "round_robin", "take")  # fmt: skip
+
     def __init__(
         self,
         journal: Journal,

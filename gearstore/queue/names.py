@@ -16,7 +16,12 @@ FUNCTION_TOO_LARGE = (b"ARGUMENT_TOO_LARGE", b"Function name too large")
 
 
 class Names:
-    """The part of the engine that gives names to things."""
+    """The part of the engine that gives names to things.
+
+    (The engine has slots: beyond thirty attributes Python 3.11 gives up the fast way to those of an object without.)
+    """
+
+    __slots__ = ("functions", "ids_until", "next_function_id", "next_id", "policies", "prefixes", "window")
 
     def __init__(self, window: int) -> None:
         self.window = window

@@ -20,6 +20,9 @@ class Waking(Names):
     come (calls.py), others are called in its place: no job waits for a worker that hangs, and none wakes thousands.
     """
 
+    __slots__ = ("calls", "draining", "hungry", "journal", "monotonic", "now", "outbox", "paused", "paused_at",
+                 "paused_until", "worker_wakeup")  # fmt: skip
+
     def __init__(self, journal: Journal, outbox: Outbox, window: int, worker_wakeup: int) -> None:
         super().__init__(window)
         self.journal = journal
