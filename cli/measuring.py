@@ -13,7 +13,7 @@ from . import machine, output
 from .client import Connection, Row
 from .errors import CommandError
 from .examination import FLEETING
-from .private_server import PrivateServer, interruptible
+from .private import PrivateServer, temporary_server
 from .progress import bar
 from .render import Column, escaped, line, table
 
@@ -77,7 +77,10 @@ def usage(server: PrivateServer) -> Usage:
     with Connection(server.address) as connection:
         (last,) = connection.manage("status", {"total": True, "function": ""})
     counted = last["total"]["receipt"]["start"]
-    thread = machine.thread_of(server.pid)
+    try:
+        thread = machine.thread_of(server.pid)
+    except OSError:
+        raise let_down(server, "the server is gone") from None
     return Usage(counted["commits"], counted["jobs"], counted["commit_seconds"], thread.ran, thread.waited)
 
 
@@ -124,7 +127,7 @@ def measure(server: PrivateServer, step: str, connections: int, seconds: float, 
         seen = [result_of(process, server, seconds) for process in processes]
         after = usage(server)
     if not any(one["times"] for one in seen):
-        raise server.failed(f"no job was answered within {seconds:g} seconds")
+        raise let_down(server, f"no job was answered within {seconds:g} seconds")
     used = Usage._make(later - earlier for later, earlier in zip(after, before, strict=True))
     row = {"step": step, "connections": connections, **figures(seen, used)}
     return {**row, "limit": limit_of(row)}
@@ -157,11 +160,16 @@ def result_of(process: "subprocess.Popen[bytes]", server: PrivateServer, seconds
     try:
         out, errors = process.communicate(timeout=seconds + PATIENCE)
     except subprocess.TimeoutExpired:
-        raise server.failed("the server does not answer any more") from None
+        raise let_down(server, "the server does not answer any more") from None
     if process.returncode != 0:
-        raise server.failed(errors.decode(errors="replace").strip() or "the load ended early")
+        raise let_down(server, errors.decode(errors="replace").strip() or "the load ended early")
     result: Row = json.loads(out)
     return result
+
+
+def let_down(server: PrivateServer, what: str) -> CommandError:
+    """Return the error of a command whose server has failed."""
+    return CommandError(f"{what}; the server said last: {server.last_words()}")
 
 
 def limit_of(row: Row) -> str:
@@ -183,14 +191,14 @@ def sentence(rows: Sequence[Row]) -> str:
 
 def measure_all(directory: Path, seconds: float, size: int) -> tuple[list[Row], Row]:
     """Do all steps with a server in a directory; return their rows and what is known of the disk."""
-    with interruptible(), PrivateServer(directory) as server:
-        syncs = measured_syncs(server.directory)
+    with temporary_server(directory) as server:
+        syncs = measured_syncs(server.folder)
         rows = []
         with bar("measuring", "steps") as report:
             for number, (step, connections) in enumerate(STEPS):
                 report(number, len(STEPS))
                 rows.append(measure(server, step, connections, seconds, size))
-        return rows, about_disk(server.directory.parent, syncs)
+        return rows, about_disk(server.folder.parent, syncs)
 
 
 def measured_syncs(directory: Path) -> machine.Syncs:
