@@ -24,7 +24,7 @@ class Ratio:
 FLOORS = (
     Ratio("submit 64x1", MEMORY, 0.5),
     Ratio("submit 64x1", SQLITE, 10.0),
-    Ratio("drain 64", MEMORY, 0.5),
+    Ratio("drain 64", MEMORY, 0.8),
     Ratio("foreground 1+1", MEMORY, 0.8),
     Ratio("foreground 8+8", MEMORY, 0.8),
     Ratio("foreground 64+64", MEMORY, 0.8),
