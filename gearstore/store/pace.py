@@ -46,10 +46,11 @@ class Log:
         self._work = 0
         self._limit = 4 * LEAST_WORK
 
-    def grew(self, rows: int) -> bool:
-        """Take note of a commit; return whether it is time for a checkpoint."""
+    def grew(self, rows: int, times: int = 1) -> bool:
+        """Take note of a commit; return whether it is time for a checkpoint, or for one that comes so many times as
+        often."""
         self._work += rows + COMMIT_WORK
-        return self._work >= self._limit
+        return self._work * times >= self._limit
 
     def checkpointed(self, pages: int) -> None:
         """Take note of the pages that a checkpoint found in the log."""

@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from array import array
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from struct import Struct
 
@@ -32,24 +32,25 @@ def examine(path: str) -> None:
             "with the jobs of that file, or put back the file that the log belongs to"
         )
     if os.stat(path).st_size <= SMALL:
-        with closing(_looking_at(path, has_log)) as connection:
+        with _looking_at(path, has_log) as connection:
             (problem,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
             raise StoreUnusable(f"{path} is damaged ({' '.join(problem.split())}): restore it from a backup")
 
 
-def _looking_at(path: str, with_log: bool) -> sqlite3.Connection:
-    """Return a connection that writes nothing: it has the index of the log in memory, or passes the log over."""
+@contextmanager
+def _looking_at(path: str, with_log: bool) -> Iterator[sqlite3.Connection]:
+    """Open a connection that writes nothing: it has the index of the log in memory, or passes the log over."""
     flags = "vfs=unix-none" if with_log else "immutable=1"
-    connection = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro&{flags}", uri=True)
-    if with_log:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
-    return connection
+    with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro&{flags}", uri=True)) as connection:
+        if with_log:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
+        yield connection
 
 
 def _closed_in_order(path: str) -> bool:
     """Whether the file alone says so. After a power cut it may be anything without its log, and says nothing."""
-    with closing(_looking_at(path, False)) as connection:
+    with _looking_at(path, False) as connection:
         try:
             found = connection.execute("SELECT value FROM meta WHERE name = 'clean'").fetchone()
         except sqlite3.DatabaseError:
@@ -60,7 +61,7 @@ def _closed_in_order(path: str) -> bool:
 def _ends_in_order(path: str, log: Path) -> bool:
     """Whether the last transaction of a log wrote to `meta`, as that of an orderly end does, and that of a start. (Such
     a log is there after a power cut: that it was removed was not on disk yet.)"""
-    with closing(_looking_at(path, False)) as connection:
+    with _looking_at(path, False) as connection:
         (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'meta'").fetchone()
     pages: set[int] = set()
     last: set[int] | None = None  # none at all is as good as an empty log

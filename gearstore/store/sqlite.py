@@ -25,7 +25,7 @@ from gearstore.store import files
 from gearstore.store.base import REPLAY, Applied, Changes, Holds, Key, Recovered, never
 from gearstore.store.creation import create
 from gearstore.store.migrations import migrate
-from gearstore.store.pace import COMMIT_WORK, MOST_PAGES, SMALL, Log, Pace
+from gearstore.store.pace import MOST_PAGES, SMALL, Log, Pace
 from gearstore.store.reader import LIVE, Reader, match, refuse_newer, translated
 from gearstore.store.recovery import recover
 from gearstore.store.reserve import NoRoom, Reserve
@@ -274,7 +274,7 @@ class SqliteStore(Reader):
         return applied
 
     def _note_growth(self, rows: int) -> None:
-        if self._log.grew(rows if self._reserve.held else SCARCE * (rows + COMMIT_WORK)):
+        if self._log.grew(rows, 1 if self._reserve.held else SCARCE):
             self._checkpointing = self._thread.run(self._checkpoint)
 
     def _wait_and_begin(self) -> None:

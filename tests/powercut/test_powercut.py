@@ -26,8 +26,8 @@ pytestmark = [
     pytest.mark.skipif(not compiler_is_there(), reason="there is no C compiler for the recorder"),
 ]
 
-IMAGES = 1000  # of each record
-SERVERS = 12  # whole servers that are started on an image
+IMAGES = 850  # of each record, besides those right before the end of each sync
+SERVERS = 8  # whole servers that are started on an image
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ from tests.server.process import Server
 from tests.server.wire import Wire, packet
 
 FUNCTIONS = (b"f", b"g")
+PATIENCE = 60.0  # seconds without an answer, after which something hangs
 SMALL = b"small"  # a function whose queue is soon full
 SUBMITS = (SUBMIT_JOB_BG, SUBMIT_JOB_BG, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG)
 
@@ -68,6 +69,7 @@ class Crowd:
         """Return a connection from a port that nobody had before."""
         while True:
             wire = self.server.connect()
+            wire.socket.settimeout(PATIENCE)
             port = wire.socket.getsockname()[1]
             plan = self.plan
             if port not in plan.clients.keys() | plan.foreground | plan.workers | plan.operators:
@@ -142,7 +144,7 @@ class Crowd:
         """Wait until so many more submits were answered; False if none will be any more."""
         wanted = self.answered + jobs
         with self.progress:
-            self.progress.wait_for(lambda: self.answered >= wanted or self.over, 60)
+            self.progress.wait_for(lambda: self.answered >= wanted or self.over, PATIENCE)
         return not self.over
 
     @contextmanager
@@ -156,7 +158,7 @@ class Crowd:
         try:
             yield
         finally:
-            self.server.process.wait(60)
+            self.server.process.wait(PATIENCE)
             with self.progress:
                 self.over = True
                 self.progress.notify_all()
@@ -169,7 +171,7 @@ class Crowd:
 def _until_the_end(task: Callable[[], None], failures: list[BaseException]) -> None:
     try:
         task()
-    except OSError:
+    except ConnectionError:
         pass  # the server has gone
     except BaseException as error:
         failures.append(error)
