@@ -9,7 +9,6 @@ import pytest
 from tests.acceptance.servers import HOST, Running, Server, eventually, free_port
 from tests.authority import Authority
 from tests.cli.conftest import COMMAND, Cli, run_here
-from tests.cli.terminal import Terminal
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +83,9 @@ def test_what_happens_is_followed(secure: Cli, function: str) -> None:
 
 def test_the_screen(secure: Cli, function: str) -> None:
     secure.printed("submit", function)
-    terminal = Terminal(secure.directory, secure.environment, *COMMAND, "top", "--interval", "0.1")
-    try:
-        terminal.shows("Functions by queued", function[:20])
-    finally:
-        terminal.end()
+    result = secure.on_terminal("top", typed="q", when=function)
+    assert result.code == 0
+    assert "Functions by queued" in result.output
 
 
 def test_flags_instead_of_variables(secure: Cli, authority: Authority) -> None:
