@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,7 +26,7 @@ from gearstore.queue.job import (
     JobState,
     Reason,
 )
-from gearstore.queue.peer import Peer
+from gearstore.queue.peer import REMEMBERED, Peer
 from gearstore.queue.ports import Event, Journal, Outbox
 from gearstore.queue.waking import Waking
 
@@ -68,7 +69,7 @@ class Endings(Waking):
         held raise QueueError (with gearmand's `text`).
         """
         job = peer.jobs.get(handle)
-        if job is None and handle not in peer.past:
+        if job is None and handle not in (peer.past or ()):
             raise QueueError(b"JOB_NOT_FOUND", text)
         return job
 
@@ -133,6 +134,8 @@ class Endings(Waking):
         peer = job.worker
         if peer is not None:
             del peer.jobs[job.handle]
+            if peer.past is None:
+                peer.past = deque(maxlen=REMEMBERED)
             peer.past.append(job.handle)
             job.worker = None
         if job.deadline:

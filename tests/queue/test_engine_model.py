@@ -386,7 +386,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.peers.remove(peer)
         self.called.pop(peer, None)
         self.run(lambda: self.engine.disconnect(peer))
-        for model in sorted(held, key=lambda model: list(peer.past).index(model.handle)):
+        for model in sorted(held, key=lambda model: list(peer.past or ()).index(model.handle)):
             self.lose(model)
         for model in list(self.models.values()):
             if peer in model.listeners:

@@ -366,13 +366,14 @@ def test_a_schedule_is_its_next_moment(client: Wire, f: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("wakeup", "counts"),
-    [("auto", [1, 1, 1]), ("0", [4, 0, 0]), ("1", [1, 1, 1]), ("2", [2, 2, 0])],
-    ids=["as many as jobs", "all", "one", "two"],
+    [("0", [4, 0, 0]), ("9", [4, 0, 0])],
+    ids=["all", "more than there are"],
 )
 @pytest.mark.parametrize("kind", [SUBMIT_JOB, SUBMIT_JOB_BG], ids=lambda kind: kind.name)
 def test_11_how_many_workers_a_job_wakes(
     start_server: StartServer, wakeup: str, counts: list[int], kind: PacketType
 ) -> None:
+    """(Who was woken and does nothing is replaced after a moment: fewer than all are counted in tests/queue.)"""
     server = start_server(f"--worker-wakeup={wakeup}")
     client, sleepers = server.connect(), [server.connect() for _ in range(4)]
     for sleeper in sleepers:

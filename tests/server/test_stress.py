@@ -220,6 +220,7 @@ def test_twenty_thousand_connects_and_disconnects(start_server: StartServer, mos
     server = start_server()
     client = server.connect()
     client.send(CAN_DO, b"other")
+    client.expect_nothing()
     base = open_files(server)
     memory = []
     for _ in range(20):
