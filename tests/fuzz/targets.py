@@ -29,6 +29,7 @@ from tests.fuzz.verbs import lines_of
 from tests.fuzz.world import MAX_PACKET, Violation, World, run
 
 SLOWEST = 2.0  # seconds that any input may take; they take some milliseconds
+NO_TEXT = bytes([0, p.TLS_HELLO])  # what begins with these is a packet, or TLS, which ends a connection without it
 ERRORS = re.compile(rb"ERR (not_found|usage|refused|store) [^\n]+\n")
 
 
@@ -138,7 +139,7 @@ def text(data: bytes) -> None:
     async def scenario(world: World) -> None:
         peer = world.connect()
         for line in data.split(b"\n"):
-            line = line.lstrip(b"\0")[: MAX_LINE - 1]
+            line = line.lstrip(NO_TEXT)[: MAX_LINE - 1]
             if line.startswith(MANAGEMENT.rstrip()):
                 continue
             peer.send(line + b"\n")
