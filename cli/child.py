@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -42,19 +43,21 @@ class Child:
         self._timeout = timeout
         self._environment = os.environ | environment
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()  # whoever kills has to see what is just being started
 
     def run(self, job: Job) -> Ending:
         """Run the command with the workload as its input, to its end; raise CommandError if it can't be started."""
         try:
             # A session of its own keeps Ctrl-C from the command, and makes it one group with its children.
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment | about(job),
-                start_new_session=True,
-            )
+            with self._starting:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=self._environment | about(job),
+                    start_new_session=True,
+                )
         except OSError as error:
             raise CommandError(f"{self._command[0]} can't be started: {error.strerror}") from None
         try:
@@ -65,9 +68,11 @@ class Child:
 
     def kill(self) -> None:
         """Kill the command, if one runs, and its children."""
-        if self._process and self._process.poll() is None:
+        with self._starting:
+            process = self._process
+        if process and process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
 
     def _end_late(self, process: "subprocess.Popen[bytes]") -> Ending:
         """Kill the command that took too long; the error text says so whatever the command wrote."""

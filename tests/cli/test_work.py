@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from tests.acceptance.servers import HOST, Running, Server, eventually
@@ -159,6 +160,16 @@ def test_a_second_signal_kills(gearstore: Cli, function: str, tmp_path: Path) ->
     assert worker.wait() == 128 + signal.SIGTERM
     gearstore.server.expect_status(function, 1, 0, 0)  # back in the queue
     assert client.alive
+    eventually(lambda: not users_of(tmp_path / "go"))  # the command is gone with it, also one just being started
+
+
+def users_of(path: Path) -> list[str]:
+    """Return the processes that have a path on their command line."""
+    commands = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            commands.append(file.read_text())
+    return [command for command in commands if str(path) in command]
 
 
 def test_an_idle_worker_ends_at_once(either: Cli, function: str) -> None:

@@ -85,9 +85,10 @@ def test_workers_take_the_very_jobs_that_are_being_changed(start_server: StartSe
     handles = fill(server.connect(), f, number)
     done: list[list[bytes]] = [[], []]
     threads = [threading.Thread(target=work_until_none, args=(server.connect(), f, each)) for each in done]
+    operator = server.connect()
     for thread in threads:
         thread.start()
-    lines = server.connect().manage(verb, function="f", state=["queued"])[:-1]
+    lines = operator.manage(verb, function="f", state=["queued"])[:-1]
     for thread in threads:
         thread.join()
     changed = [line["handle"].encode() for line in lines if "refused" not in line]
