@@ -298,9 +298,9 @@ def run(scenario: Callable[[World], Coroutine[Any, Any, None]]) -> None:
         _loop.set_exception_handler(
             lambda loop, context: FAULTS.faults.append(context.get("exception") or context["message"])
         )
-        LOGGER.addHandler(FAULTS)
-        LOGGER.setLevel(logging.ERROR)
-        LOGGER.propagate = False
+    LOGGER.addHandler(FAULTS)
+    LOGGER.setLevel(logging.ERROR)
+    LOGGER.propagate = False
     _loop.clock.now = 0.0
     asyncio.set_event_loop(_loop)
     _loop.run_until_complete(World(_loop).live(scenario))

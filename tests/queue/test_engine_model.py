@@ -368,6 +368,8 @@ class EngineMachine(RuleBasedStateMachine):
             assert model.state in LIVE, "joined a job that has ended"
             if model.background != background:
                 self.mixed.add(job.id)
+            if background and not model.background and model.state is QUEUED and not model.visible:
+                model.order = self.next_order()  # its look-up is under way: as if submitted just now
             model.background |= background
         if peer is not None:
             model.listeners.append(peer)
@@ -479,8 +481,9 @@ class EngineMachine(RuleBasedStateMachine):
     @rule()
     def sleep(self) -> None:
         for peer in self.peers:
-            self.called.pop(peer, None)
             slept = self.run(partial(self.engine.sleep, peer))
+            if slept:  # else it gets NOOP at once, and who was called still is
+                self.called.pop(peer, None)
             if slept and peer not in self.asleep:
                 self.asleep.append(peer)
             elif not slept and peer in self.asleep:
