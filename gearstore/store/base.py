@@ -28,7 +28,7 @@ def never(name: bytes) -> bool:
     return False
 
 
-CLAIM_BYTES = 8 << 20  # workloads of one claim, the last one beyond it included
+CLAIM_BYTES = 8 << 20  # workloads, errors and results of one claim, the last job beyond it included
 
 # A row of `jobs` as it is written: the columns of a new job. `state` and all that a later change may set come after.
 NewRow = tuple[int, int, int, int, bytes, int | None, bytes, int, int, bytes]

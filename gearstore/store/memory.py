@@ -279,7 +279,7 @@ def _page(records: list[Record], limit: int) -> list[Record]:
     size = 0
     for record in records[:limit]:
         page.append(record)
-        size += len(record.workload)
+        size += len(record.workload) + len(record.error) + len(record.result)
         if size >= CLAIM_BYTES:
             break
     return page

@@ -41,7 +41,10 @@ LIVE = f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND state IN ({QUEUED:
 NUMBERS = ", ".join(f"length({term})" if term in BYTES else term for term in TERMS)
 DATA = f"CAST(group_concat({' || '.join(BYTES)}, '') AS BLOB)"
 CLAIM = f"SELECT json_group_array(json_array({NUMBERS})), {DATA} FROM (SELECT * FROM jobs WHERE {{}})"
-SIZES = "SELECT json_group_array(length(workload)) FROM (SELECT workload FROM jobs WHERE {})"
+SIZES = (
+    "SELECT json_group_array(length(workload) + length(error) + length(result)) "
+    "FROM (SELECT workload, error, result FROM jobs WHERE {})"
+)
 PLACES = tuple(place for place, term in enumerate(TERMS) if term in BYTES)
 
 MOST_ROWS = 3  # states up to this one have no index by state alone

@@ -332,6 +332,13 @@ class StoreTests:
         assert claimed == list((await everything(store)).values())
         assert [len(record.error) for record in claimed] == [0, 768, 3, 0, 6]
 
+    async def test_claims_end_where_errors_take_all_memory(self, store: Store, write: Writer) -> None:
+        for id in (1, 2, 3):
+            write.new(id, state=DELAYED, run_at=id).changed(id, DELAYED, run_at=id, error=b"e" * 100)
+        await write.to(store)
+        with patch(f"{type(store).claim.__module__}.CLAIM_BYTES", 150):
+            assert [record.id for record in await store.claim_delayed((0, 0), 10)] == [1, 2]
+
     async def test_claims_see_one_queue_only(self, store: Store, write: Writer) -> None:
         id = 0
         for function in (FUNCTION, OTHER):
