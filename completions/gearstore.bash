@@ -60,7 +60,8 @@ _gearstore_takes() {
             serve:--keep-done | serve:--keep-failed | serve:--store-result | serve:--max-packet | serve:--max-output | \
             serve:--max-buffered | serve:--max-line | serve:--packet-timeout | serve:--reader-timeout | \
             serve:--max-connections | serve:--max-per-address | serve:--max-jobs | serve:--max-jobs-bytes | \
-            serve:--max-foreground | serve:--file-descriptors | serve:-f | serve:--drain-timeout) takes=(any) ;;
+            serve:--max-foreground | serve:--max-functions | serve:--file-descriptors | serve:-f | \
+            serve:--drain-timeout) takes=(any) ;;
         serve:--priority-scope) takes=(words function global) ;;
         serve:--loop) takes=(words auto uvloop asyncio) ;;
         serve:--log-level | serve:--verbose) takes=(words FATAL ALERT CRITICAL ERROR WARNING NOTICE INFO DEBUG) ;;
@@ -214,7 +215,8 @@ _gearstore() {
                 --no-round-robin --worker-wakeup --priority-scope --exceptions --no-exceptions --job-handle-prefix \
                 --keep-done --keep-failed --store-result --max-packet --max-output --max-buffered --max-line \
                 --packet-timeout --reader-timeout --max-connections --max-per-address --max-jobs --max-jobs-bytes \
-                --max-foreground --file-descriptors --drain-timeout --loop --log-level --log-file --pid-file --help ;;
+                --max-foreground --max-functions --file-descriptors --drain-timeout --loop --log-level --log-file \
+                --pid-file --help ;;
             submit) _gearstore_offer --file --unique --priority --in --at --wait --count --server --tls-ca --tls-cert \
                 --tls-key --help ;;
             status) _gearstore_offer --function --watch --check --warn --crit --max-age --max-failed --max-pause --total \

@@ -116,6 +116,7 @@ complete -c gearstore -n '__gearstore_is serve' -l max-per-address -r -d 'Connec
 complete -c gearstore -n '__gearstore_is serve' -l max-jobs -r -d 'Jobs of all functions, waiting and running, beyond which submits are refused; 0 is no limit'
 complete -c gearstore -n '__gearstore_is serve' -l max-jobs-bytes -r -d 'Bytes of their workloads beyond which submits are refused; 0 is no limit'
 complete -c gearstore -n '__gearstore_is serve' -l max-foreground -r -d 'Memory for foreground jobs, which are nowhere else: their workloads and 1K each; beyond it they are refused'
+complete -c gearstore -n '__gearstore_is serve' -l max-functions -r -d 'Functions, each of which takes 6K of memory: beyond it those that nobody uses go, else new names are refused'
 complete -c gearstore -n '__gearstore_is serve' -l file-descriptors -s f -r -d 'Open files that the server may have, one a connection; 0 leaves the limit as it is'
 complete -c gearstore -n '__gearstore_is serve' -l drain-timeout -r -d 'Seconds that running jobs get to end when the server is told to stop'
 complete -c gearstore -n '__gearstore_is serve' -l loop -r -a 'auto uvloop asyncio' -d 'The event loop: uvloop, asyncio, or auto, which takes uvloop if it is installed'

@@ -65,6 +65,7 @@ class Config:
     max_jobs: int  # 0: no limit
     max_jobs_bytes: int  # 0: no limit
     max_foreground: int
+    max_functions: int
     file_descriptors: int  # 0: leave the limit alone
     drain_timeout: float
     loop: str  # "auto", "uvloop" or "asyncio"

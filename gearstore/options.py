@@ -349,6 +349,11 @@ OPTIONS: tuple[Option, ...] = (
         ("--max-foreground",), reloadable=True,
     ),
     Option(
+        "max_functions", integer(1, BIG), 10_000, LIMITS,
+        "Functions, each of which takes 6K of memory: beyond it those that nobody uses go, else new names are refused.",
+        ("--max-functions",), reloadable=True,
+    ),
+    Option(
         "file_descriptors", integer(0, BIG), 0, LIMITS,
         "Open files that the server may have, one a connection; 0 leaves the limit as it is.",
         ("--file-descriptors", "-f"),

@@ -63,13 +63,15 @@ class Function:
 
     __slots__ = ("bytes", "called", "closed", "concurrency", "ended", "id", "limited", "limits", "listed", "max_bytes",
                  "maximums", "name", "paused_at", "paused_until", "policy", "queued", "ready", "sleepers", "spilled",
-                 "states", "stored", "timeout", "uniques", "volatile", "windows", "withdrawn", "workers")  # fmt: skip
+                 "states", "steered", "stored", "timeout", "uniques", "volatile", "windows", "withdrawn",
+                 "workers")  # fmt: skip
 
     def __init__(self, id: int, name: bytes, window: int, policy: Policy = Policy()) -> None:  # noqa: B008 (frozen)
         self.id = id
         self.name = name
         self.listed = True  # False once dropped, until somebody names it again
         self.stored = False  # whether the store has a row for it
+        self.steered = False  # whether an operator has set something: it has a row, or will soon
         self.windows = tuple(Window(window) for _ in PRIORITIES)
         self.volatile: tuple[deque[Job], ...] = tuple(deque() for _ in PRIORITIES)  # foreground jobs
         self.withdrawn = 0  # entries in the queues in memory of jobs that are not to be taken any more
@@ -120,6 +122,11 @@ class Function:
         """Jobs that gearmand would count: waiting (delayed ones too) and running."""
         states = self.states
         return states[QUEUED] + states[DELAYED] + states[RUNNING]
+
+    @property
+    def unused(self) -> bool:
+        """Whether nobody works on it, no job is left of it, and the store doesn't know it."""
+        return not (self.workers or self.stored or self.steered or any(self.states))
 
     @property
     def uncalled(self) -> int:

@@ -11,8 +11,10 @@ from gearstore.queue.policy import Policies
 
 MAX_DIGITS = 18
 HANDLE_DIGITS = 12  # fixed width: newer libgearman matches handles by prefix
+RESCAN = 100  # milliseconds until functions that are not used are looked for again
 
 FUNCTION_TOO_LARGE = (b"ARGUMENT_TOO_LARGE", b"Function name too large")
+TOO_MANY_FUNCTIONS = (b"QUEUE_ERROR", b"The server has as many functions as it may have")
 
 
 class Names:
@@ -21,12 +23,17 @@ class Names:
     (The engine has slots: beyond thirty attributes Python 3.11 gives up the fast way to those of an object without.)
     """
 
-    __slots__ = ("functions", "ids_until", "next_function_id", "next_id", "policies", "prefixes", "window")
+    __slots__ = ("functions", "ids_until", "max_functions", "monotonic", "next_function_id", "next_id", "now",
+                 "policies", "prefixes", "scanned_at", "window")  # fmt: skip
 
     def __init__(self, window: int) -> None:
         self.window = window
         self.policies = Policies()
+        self.now = 0  # milliseconds since 1970, set before each turn
+        self.monotonic = 0  # milliseconds, set before each turn
         self.functions: dict[bytes, Function] = {}
+        self.max_functions = 1 << 62
+        self.scanned_at = -RESCAN
         self.next_function_id = 1
         self.prefixes: list[tuple[int, bytes]] = [(0, b"H:localhost:")]  # (first id, prefix of handles from it on)
         self.next_id = 1
@@ -38,10 +45,22 @@ class Names:
         if function is None:
             if len(name) > MAX_FUNCTION:
                 raise QueueError(*FUNCTION_TOO_LARGE)
+            if len(self.functions) >= self.max_functions:
+                self._forget_unused()
             function = self.functions[name] = Function(self.next_function_id, name, self.window, self.policies.of(name))
             self.next_function_id += 1
         function.listed = True
         return function
+
+    def _forget_unused(self) -> None:
+        """Forget all functions that nobody uses and that have left nothing; raise QueueError if there is none. (Some
+        clients wait for answers in a function of their own, with a new name each time.)"""
+        if self.monotonic - self.scanned_at >= RESCAN:  # it takes milliseconds, and a flood of names must not
+            self.scanned_at = self.monotonic
+            for function in [each for each in self.functions.values() if each.unused]:
+                del self.functions[function.name]
+        if len(self.functions) >= self.max_functions:
+            raise QueueError(*TOO_MANY_FUNCTIONS, limit="max_functions")
 
     def handle(self, id: int) -> bytes:
         """Return the handle of a job number; it never changes, even if the host's name does."""

@@ -20,8 +20,8 @@ class Waking(Names):
     come (calls.py), others are called in its place: no job waits for a worker that hangs, and none wakes thousands.
     """
 
-    __slots__ = ("calls", "draining", "hungry", "journal", "monotonic", "now", "outbox", "paused", "paused_at",
-                 "paused_until", "worker_wakeup")  # fmt: skip
+    __slots__ = ("calls", "draining", "hungry", "journal", "outbox", "paused", "paused_at", "paused_until",
+                 "worker_wakeup")  # fmt: skip
 
     def __init__(self, journal: Journal, outbox: Outbox, window: int, worker_wakeup: int) -> None:
         super().__init__(window)
@@ -30,8 +30,6 @@ class Waking(Names):
         self.worker_wakeup = worker_wakeup  # sleepers to wake for each job, 0 for all of them, or AUTO
         self.calls = Calls()
         self.hungry: list[tuple[Function, int]] = []  # windows that want spilled jobs read back
-        self.now = 0  # milliseconds since 1970, set before each turn
-        self.monotonic = 0  # milliseconds, set before each turn
         self.draining = False  # the server ends
         self.paused_at = 0  # all functions are paused since then
         self.paused_until = 0

@@ -109,6 +109,7 @@ class Hub:
         engine.set_priority_scope(config.priority_scope == "global")
         engine.set_limits(config.max_jobs, config.max_jobs_bytes)
         engine.max_foreground = config.max_foreground
+        engine.max_functions = config.max_functions
         self.limits.configure(config)
         self.buffers.configure(config)
         self.set_time()

@@ -23,7 +23,7 @@ NETWORK_BYTES = 8  # of an IPv6 address: who has one has all that begin alike
 LIMITS = (
     "max_packet", "max_line", "packet_timeout", "max_output", "reader_timeout", "max_buffered", "max_connections",
     "max_per_address", "file_descriptors", "max_queue", "max_queue_bytes", "max_jobs", "max_jobs_bytes",
-    "max_foreground",
+    "max_foreground", "max_functions",
 )  # fmt: skip
 
 FULL = error(b"TOO_MANY_CONNECTIONS", b"The server has as many connections as it may have")

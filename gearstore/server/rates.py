@@ -55,6 +55,10 @@ class Rates:
                 counter = self.counters[function] = _counter(function)
                 self.totals[function] = counter.done + counter.failed
         self._push(fresh)
+        if len(self.totals) > len(self.functions):  # some have been forgotten
+            live = set(self.functions.values())
+            for function in self.totals.keys() - live:
+                del self.totals[function], self.counters[function]
 
     def of(self, function: Function) -> Ended:
         """Return what ended in the last minute."""

@@ -154,6 +154,7 @@ class Journal:
 
     def steer(self, function: Function) -> None:
         """Store what an operator has set for a function."""
+        function.steered = True
         self.batch.steered[function] = None
         self._wake()
 

@@ -9,6 +9,7 @@ from gearstore.queue import operators
 from gearstore.queue.endings import weight
 from gearstore.queue.engine import RECOUNT
 from gearstore.queue.job import Job
+from gearstore.queue.names import RESCAN
 from gearstore.queue.peer import Peer
 from gearstore.queue.policy import Policies, Policy
 from tests.queue.doubles import Server
@@ -115,3 +116,30 @@ def test_a_foreground_job_that_becomes_background_is_not_in_memory_only(server: 
     server.submit(b"f", b"12345", unique=b"u")
     assert server.engine.foreground == 0
     server.submit(b"f", client=client)
+
+
+def test_functions(server: Server) -> None:
+    server.engine.max_functions = 3
+    used, worker = server.connect(b"worked on"), server.connect()
+    client = server.connect()
+    server.submit(b"has a job")
+    server.submit(b"answer 1", client=client)
+    assert refused_for(server, b"one more") == "max_functions"
+    server.work(server.connect(b"answer 1"))
+    server.advance(RESCAN)
+    assert refused_for(server, b"one more") == "max_functions", "its worker is still there"
+    server.engine.disconnect(next(iter(server.engine.functions[b"answer 1"].workers)))
+    assert refused_for(server, b"one more") == "max_functions", "nobody looks again at once"
+    server.advance(RESCAN)
+    server.engine.can_do(worker, b"answer 2", 0)
+    assert set(server.engine.functions) == {b"worked on", b"has a job", b"answer 2"}
+    assert used.order == [server.engine.functions[b"worked on"]]
+
+
+def test_what_an_operator_has_set_is_not_forgotten(server: Server) -> None:
+    function = server.engine.function(b"paused")
+    server.engine.pause(function)
+    function.steered = True  # as the journal does
+    server.engine.max_functions = 1
+    server.advance(RESCAN)
+    assert refused_for(server, b"one more") == "max_functions"

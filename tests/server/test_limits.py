@@ -435,6 +435,25 @@ def test_memory_of_foreground_jobs(start_server: StartServer) -> None:
     eventually(lambda: row(server, "max_foreground")["used"] == 0, "the end of what nobody waits for")
 
 
+def test_functions(start_server: StartServer) -> None:
+    server = start_server("--max-functions=100")
+    keeper, flood = server.connect(), server.connect()
+    keeper.send(CAN_DO, b"f")
+    for n in range(99):
+        flood.send(CAN_DO, b"%d" % n)
+    flood.send(CAN_DO, b"one too many")
+    assert flood.expect(ERROR) == [b"QUEUE_ERROR", b"The server has as many functions as it may have"]
+    assert keeper.ask(SUBMIT_JOB_BG, b"g", b"", b"w")[0] is ERROR
+    assert keeper.ask(SUBMIT_JOB_BG, b"f", b"", b"w")[0] is JOB_CREATED, "those that are there work on"
+    assert (row(server, "max_functions")["used"], met(server, "max_functions")) == (100, 2)
+    flood.leave()
+    eventually(lambda: keeper.ask(SUBMIT_JOB_BG, b"g", b"", b"w")[0] is JOB_CREATED, "room for another one")
+    eventually(lambda: row(server, "max_functions")["used"] == 2, "the end of those that nobody uses")
+    server.kill()
+    server = start_server("--max-functions=2", db=server.db)
+    assert row(server, "max_functions")["used"] == 2
+
+
 # What is told
 
 

@@ -58,6 +58,7 @@ def amounts(hub: Hub) -> dict[str, tuple[float, float | None]]:
         "max_jobs": (config.max_jobs, sum(function.total for function in functions)),
         "max_jobs_bytes": (config.max_jobs_bytes, sum(function.bytes for function in functions)),
         "max_foreground": (config.max_foreground, engine.foreground),
+        "max_functions": (config.max_functions, len(functions)),
     }
 
 
