@@ -36,6 +36,7 @@ def admit(address: str, db: Optional[Path], file: Optional[Path]) -> Patient:
             patient.total = last["total"]
             patient.connections = list(connection.manage("workers"))
             patient.settings = {row["name"]: row["value"] for row in connection.manage("config")}
+            patient.limits = list(connection.manage("limits"))
     except (Unreachable, NotGearstore) as error:
         patient.trouble = error
     if patient.hello is not None:
@@ -61,8 +62,8 @@ def doctor(
     """Look at everything that keeps a server from doing what it promises, and say what to do.
 
     Looked at are the server, its configuration, the database and who may read it, the disk (space, file system, and
-    whether its syncs are real and how slow), how long submits waited for it, the clock, open files, paused functions
-    and jobs without workers. Nothing is changed. As the server's user, or as root, it sees more.
+    whether its syncs are real and how slow), how long submits waited for it, the clock, open files, limits that were
+    met, paused functions and jobs without workers. Nothing is changed. As the server's user, or as root, it sees more.
 
     Through a pipe: tab-separated `ok` or `do`, check, sentence, advice. Exit code 0 if there is nothing to do, else 1.
 

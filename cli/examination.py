@@ -29,6 +29,7 @@ FILES_SHARE = 0.8
 MOST_FUNCTIONS = 10  # of which something is told
 TOO_FAST, TOO_FAST_TURNING, SLOW = 20e-6, 1e-3, 20e-3  # seconds of a sync
 EXPIRY = 30 * 86_400_000  # milliseconds before a certificate expires
+LATELY = 86_400_000  # milliseconds since a limit was met
 CLOCK_LIMIT = 60_000  # milliseconds that a job may lie ahead
 FLEETING = {"tmpfs", "ramfs", "devtmpfs"}
 DISTANT = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
@@ -55,6 +56,7 @@ class Patient:
     total: Row = field(default_factory=dict)
     connections: list[Row] = field(default_factory=list)
     settings: Row = field(default_factory=dict)
+    limits: list[Row] = field(default_factory=list)
     now: int = 0
 
 
@@ -315,6 +317,17 @@ def clock(patient: Patient) -> Iterator[Finding]:
         yield Finding("the server's start lies ahead: its clock and this one differ", "set both by a time server")
 
 
+def limits(patient: Patient) -> Iterator[Finding]:
+    """Who was refused or dropped, lately."""
+    for row in patient.limits:
+        if row["met"] and patient.now - row["last_at"] < LATELY:
+            since = age(min(row["last_at"], patient.now), patient.now)
+            yield Finding(
+                f"limit {row['limit']} was met {amount(row['met'], 'time')}, last {since} ago by {row['last_by']}",
+                "see gearstore limits and the log: stop who does it, or raise the limit",
+            )
+
+
 def functions(patient: Patient) -> Iterator[Finding]:
     """Pauses that were forgotten, jobs that nobody can run, jobs that wait for an operator."""
     if patient.hello is not None and patient.hello.get("paused_at"):
@@ -372,5 +385,6 @@ CHECKS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
     "commits": commits,
     "clock": clock,
     "files": process,
+    "limits": limits,
     "functions": functions,
 }

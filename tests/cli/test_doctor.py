@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_a_sound_server(another: Callable[..., Cli], worker: Callable[[Cli, str]
     assert any("a sync takes" in sentence for sentence, _ in found["disk"])
     rows = [json.loads(line) for line in cli("doctor", "--json").lines]
     assert all(row["ok"] for row in rows if row["check"] != "clock")
+
+
+def test_limits_that_were_met(another: Callable[..., Cli]) -> None:
+    cli = another("--max-functions=1")
+    cli.printed("submit", "f")
+    assert "limits" not in findings(cli)
+    assert cli("submit", "g").code == 4
+    ((sentence, advice),) = findings(cli)["limits"]
+    assert re.fullmatch(r"limit max_functions was met 1 time, last \S+ ago by (127.0.0.1|::1)", sentence)
+    assert advice.startswith("see gearstore limits")
 
 
 def test_how_long_submits_waited(another: Callable[..., Cli]) -> None:
