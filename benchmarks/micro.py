@@ -7,6 +7,8 @@ No socket and no other process takes part. `python benchmarks/micro.py [NAME...]
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import sqlite3
 import sys
@@ -14,19 +16,23 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hot_path import CLIENTS, UNIQUE, WORKLOAD, HotPath, Nothing
 
 from gearstore.protocol import packets as p
 from gearstore.protocol.parser import PacketParser
+from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function
-from gearstore.queue.job import Job
+from gearstore.queue.job import NORMAL, Job
+from gearstore.queue.record import claimed
 from gearstore.store import migrations
 from gearstore.store.memory import MemoryStore
+from gearstore.store.reader import CLAIM, unpacked
 from gearstore.store.sqlite import SqliteStore
 
 ROUNDS = 30
+CLAIMED = 1024  # jobs
 
 
 def best(work: Callable[[], object], times: int, rounds: int = ROUNDS) -> float:
@@ -138,7 +144,36 @@ async def _hot_path(store: MemoryStore | SqliteStore) -> tuple[float, float]:
     return min(submits), min(drains)
 
 
-BENCHMARKS = {f.__name__: f for f in (parser, fields_of_a_job, parameters, multi_row, hot_path)}
+def claim() -> None:
+    """Take 1024 spilled jobs back from the one row that they come as: into records, and from there into a window."""
+    found, data = asyncio.run(_claim())
+    records = unpacked(json.loads(found), data)
+    assert len(records) == CLAIMED
+
+    def take() -> None:
+        engine = Engine(cast(Any, None), cast(Any, None))
+        function = engine.function(b"f")
+        function.spilled = function.windows[NORMAL].on_disk = CLAIMED
+        claimed(engine, function, NORMAL, records)
+        assert function.ready == CLAIMED
+
+    report("claim: a record", best(lambda: unpacked(json.loads(found), data), CLAIMED))
+    report("claim: a job in its window", best(take, CLAIMED))
+
+
+async def _claim() -> tuple[str, bytes]:
+    with tempfile.TemporaryDirectory(dir=folder()) as directory:
+        path = HotPath(SqliteStore(f"{directory}/db", 1000))
+        await path.open()
+        for _ in range(CLAIMED // CLIENTS):
+            await path.turn(path.submits())
+        await path.store.close()
+        with contextlib.closing(sqlite3.connect(f"{directory}/db")) as connection:
+            found: tuple[str, bytes] = connection.execute(CLAIM.format("1 ORDER BY position")).fetchone()
+    return found
+
+
+BENCHMARKS = {f.__name__: f for f in (parser, fields_of_a_job, parameters, multi_row, claim, hot_path)}
 
 
 def main(names: list[str]) -> int:
