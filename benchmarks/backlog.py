@@ -59,6 +59,7 @@ class Life:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.command = GEARSTORE.command  # of the next start
         self.database = folder / "gearstore.db"
         self.processor = 0.0  # seconds of CPU that the last start took
         self.process: subprocess.Popen[bytes]
@@ -75,7 +76,7 @@ class Life:
         began = time.monotonic()
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                GEARSTORE.command(self.port, self.folder),
+                self.command(self.port, self.folder),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

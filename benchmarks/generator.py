@@ -31,6 +31,7 @@ class Load:
     p50_us: float
     p95_us: float
     p99_us: float
+    p999_us: float
     max_us: float
     cpu_s: float
     cut_short: bool
@@ -90,4 +91,4 @@ def parse(line: str, complaint: str) -> Load:
 
 def failed(detail: str) -> Load:
     """Return a run that measured nothing, so that it counts as an error and the others go on."""
-    return Load(0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, cut_short=True, errors=1, detail=detail)
+    return Load(0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, cut_short=True, errors=1, detail=detail)

@@ -567,10 +567,10 @@ static int report(double seconds, double cpu) {
     qsort(latencies, latency_count, sizeof *latencies, ascending);
     printf("{\"mode\":\"%s\",\"connections\":%d,\"window\":%d,\"workers\":%d,\"size\":%zu,\"jobs\":%lu,\"done\":%lu,"
            "\"cut_short\":%s,\"seconds\":%.4f,\"ops_s\":%.1f,\"p50_us\":%.1f,\"p95_us\":%.1f,\"p99_us\":%.1f,"
-           "\"max_us\":%.1f,\"cpu_s\":%.4f,\"error_counts\":{",
+           "\"p999_us\":%.1f,\"max_us\":%.1f,\"cpu_s\":%.4f,\"error_counts\":{",
            mode_names[mode], mode == WORK ? 0 : connection_count, window, worker_count, size, jobs, done,
            state == RUNNING ? "false" : "true", seconds, (double)done / seconds, quantile(.5), quantile(.95),
-           quantile(.99), quantile(1), cpu);
+           quantile(.99), quantile(.999), quantile(1), cpu);
     for (int i = 0; i < ERRORS; all += errors[i++]) printf("%s\"%s\":%lu", i ? "," : "", error_names[i], errors[i]);
     printf("},\"errors\":%lu}\n", all);
     return all ? 1 : 0;

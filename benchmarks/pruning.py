@@ -21,7 +21,7 @@ from statistics import median
 import generator
 import servers
 from generator import Load, Shape
-from servers import Running, Server, ServerError, running
+from servers import Server, ServerError, running
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 LOADS = ((1, 1), (8, 1), (64, 1))  # connections and window
@@ -40,20 +40,27 @@ def make_history(path: Path, jobs: int) -> None:
         time.sleep(0.05)  # until it has made its tables
     time.sleep(1.0)
     servers.stop(process)
+    write_history(path, jobs)
+
+
+def write_history(path: Path, jobs: int) -> None:
+    """Write so many done jobs of a function of their own into a database that no server has open."""
     now = int(time.time() * 1000)
-    rows = (
-        (number, number, b"w" * SIZE, now - 6 * DAY + 6 * DAY * number // jobs)
-        for number in range(1, jobs + 1)
-    )  # fmt: skip
     with sqlite3.connect(path) as database:
-        database.execute("INSERT INTO functions (id, name) VALUES (1, CAST('old' AS BLOB))")
+        execute = database.execute
+        (first,) = execute("SELECT value FROM meta WHERE name = 'next_id'").fetchone()
+        (function,) = execute("SELECT ifnull(max(id), 0) + 1 FROM functions").fetchone()
+        execute("INSERT INTO functions (id, name) VALUES (?, CAST('old' AS BLOB))", (function,))
         database.executemany(
             "INSERT INTO jobs (id, function_id, priority, state, position, workload, checksum, created_at, ended_at) "
-            "VALUES (?, 1, 1, 1, ?, ?, 0, 0, ?)",
-            rows,
+            "VALUES (?1, ?2, 1, 1, ?1, ?3, 0, 0, ?4)",
+            (
+                (first + number, function, b"w" * SIZE, now - 6 * DAY + 6 * DAY * number // jobs)
+                for number in range(jobs)
+            ),
         )
-        database.execute("INSERT INTO counts VALUES (1, 1, 1, ?, ?)", (jobs, jobs * SIZE))
-        database.execute("UPDATE meta SET value = ? WHERE name = 'next_id'", (jobs + 1,))
+        execute("INSERT INTO counts VALUES (?, 1, 1, ?, ?)", (function, jobs, jobs * SIZE))
+        execute("UPDATE meta SET value = ? WHERE name = 'next_id'", (first + jobs,))
     database.close()
 
 
@@ -69,9 +76,9 @@ def server(history: Path, prunes: bool) -> Server:
     return Server("pruning" if prunes else "idle", "gearstore", sys.executable, command, ())
 
 
-def ended_jobs(target: Running) -> int:
+def ended_jobs(port: int) -> int:
     """Return how many jobs of the history are left."""
-    command = [sys.executable, "-m", "gearstore_cli", "status", "--json", "--server", f"127.0.0.1:{target.port}"]
+    command = [sys.executable, "-m", "gearstore_cli", "status", "--json", "--server", f"127.0.0.1:{port}"]
     lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
     (row,) = [line for line in lines if '"function": "old"' in line]
     return int(row.partition('"done": ')[2].partition(",")[0])
@@ -82,12 +89,12 @@ def measure(program: Path, history: Path, jobs: int, prunes: bool, base: Path, l
     os.sync()
     with running(server(history, prunes), base) as target:
         limit = time.monotonic() + PATIENCE
-        while prunes and ended_jobs(target) == jobs:
+        while prunes and ended_jobs(target.port) == jobs:
             if time.monotonic() > limit:
                 return generator.failed("the server did not begin to prune")
-        left, started = ended_jobs(target), time.monotonic()
+        left, started = ended_jobs(target.port), time.monotonic()
         seen = generator.run(program, Shape("submit-bg", *load, seconds=SECONDS), target.port, SIZE)
-        now_left = ended_jobs(target)
+        now_left = ended_jobs(target.port)
         if prunes and now_left <= KEPT:
             return generator.failed("the server had nothing more to prune")
         if prunes:

@@ -23,11 +23,12 @@ import backlog
 import crowd
 import generator
 import machine
+import pruning
 from crowd import connect, expect, packet
 from generator import Load, Shape
 from protocols import GEARMAN
 from report import lines
-from servers import GEARSTORE, running
+from servers import GEARSTORE, gearstore, running
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 SETTLE = 3  # pings before a memory is read: what the last requests needed is given back
@@ -72,11 +73,13 @@ class Plan:
     connections: int
     jobs: int
     rounds: int
+    seconds: float
 
 
 def submits(plan: Plan, port: int, seconds: float = 2.0, **shape: int) -> Load:
     """Submit 100-byte jobs with unique ids for some seconds."""
-    wanted = Shape("submit-bg", connections=shape.pop("connections", 8), seconds=seconds, jobs=2_000_000, **shape)
+    jobs = round(100_000 * seconds) + 1_000_000  # more than there is time for
+    wanted = Shape("submit-bg", connections=shape.pop("connections", 8), seconds=seconds, jobs=jobs, **shape)
     load = generator.run(plan.program, wanted, port, 100, f"-f{next(FIRST)}")
     if load.errors:
         raise SystemExit(f"submits failed: {load.detail}")
@@ -225,6 +228,31 @@ def queued(plan: Plan) -> Iterator[Figure]:
         yield Figure("queued", "CPU of the server until then", life.processor, "s")
 
 
+def tail(plan: Plan) -> Iterator[Figure]:
+    """The slowest of a minute's submits, while many jobs are queued and a history of twice as many is pruned."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tail-", dir=plan.base) as folder,
+        closing(backlog.Life(Path(folder))) as life,
+    ):
+        fill(plan, life.port, plan.jobs)
+        life.kill()
+        pruning.write_history(life.database, 2 * plan.jobs)
+        life.command = gearstore("--keep-done", f"count={pruning.KEPT}")
+        life.start()
+        while (before := pruning.ended_jobs(life.port)) == 2 * plan.jobs:
+            pass  # until it has begun: each look is a process, and takes a quarter of a second
+        load = submits(plan, life.port, plan.seconds, connections=64)
+        left = pruning.ended_jobs(life.port)
+        if left <= pruning.KEPT:
+            raise SystemExit("all of the history was pruned before the end: the last submits had it easier")
+        yield Figure("tail", f"{plan.seconds:g} s, {plan.jobs:,} queued, pruned meanwhile", before - left, "jobs")
+        yield Figure("tail", "submits a second by 64 clients", load.ops_s, "")
+        yield Figure("tail", "p50", load.p50_us / 1000, "ms")
+        yield Figure("tail", "p99.9", load.p999_us / 1000, "ms")
+        yield Figure("tail", "p99.9 to p50", load.p999_us / load.p50_us, "", 10.0)
+        yield Figure("tail", "longest", load.max_us / 1000, "ms", 50.0)
+
+
 def rate_of_submits(plan: Plan, port: int, pid: int) -> tuple[float, float]:
     """Return submits a second by 64 clients, and the server's CPU time for each in microseconds."""
     before = machine.usage(pid)
@@ -241,7 +269,13 @@ def fill(plan: Plan, port: int, jobs: int) -> None:
             raise SystemExit(f"submits failed: {load.detail}")
 
 
-CASES: dict[str, Callable[[Plan], Iterator[Figure]]] = {"idle": idle, "wake": wake, "status": status, "queued": queued}
+CASES: dict[str, Callable[[Plan], Iterator[Figure]]] = {
+    "idle": idle,
+    "wake": wake,
+    "status": status,
+    "queued": queued,
+    "tail": tail,
+}
 
 
 def main() -> int:
@@ -251,6 +285,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=10_000, metavar="N")
     parser.add_argument("--jobs", type=int, default=1_000_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of what is compared (3)")
+    parser.add_argument("--seconds", type=float, default=60.0, metavar="N", help="of the tail (60)")
     parser.add_argument("--dir", type=Path, default=BUILD / "bench", metavar="FOLDER")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
@@ -259,7 +294,7 @@ def main() -> int:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="scale-", dir=options.dir) as folder:
         program = generator.build(options.dir)
-        plan = Plan(program, Path(folder), options.connections, options.jobs, options.rounds)
+        plan = Plan(program, Path(folder), options.connections, options.jobs, options.rounds, options.seconds)
         for name in options.only or CASES:
             for figure in CASES[name](plan):
                 figures.append(figure)
