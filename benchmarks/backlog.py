@@ -25,7 +25,7 @@ def write(path: Path, jobs: int) -> None:
         execute("PRAGMA journal_mode = DELETE")
         execute("PRAGMA synchronous = OFF")
         execute("BEGIN")
-        indexes = execute("SELECT name, sql FROM sqlite_master WHERE name IN ('jobs_unique', 'jobs_queued')").fetchall()
+        indexes = execute("SELECT name, sql FROM sqlite_master WHERE name = 'jobs_queued'").fetchall()
         (first,) = execute(
             "SELECT max(value, (SELECT max(id) FROM jobs)) + 1 FROM meta WHERE name = 'next_id'"
         ).fetchone()
@@ -38,6 +38,7 @@ def write(path: Path, jobs: int) -> None:
         )
         for _, sql in indexes:
             execute(sql)
+        execute("INSERT INTO uniques SELECT unique_hash >> 32, id FROM jobs WHERE id >= ? ORDER BY 1, 2", (first,))
         execute("UPDATE meta SET value = ? WHERE name = 'next_id'", (first + jobs,))
         execute(
             "UPDATE counts SET jobs = jobs + ?, bytes = bytes + ? WHERE function_id = 1 AND state = 0 AND priority = 1",

@@ -7,9 +7,11 @@ taken, so the verb is the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
+from struct import Struct, iter_unpack, pack
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -18,6 +20,10 @@ from gearstore.queue.ports import Event
 from gearstore.queue.record import FunctionRecord, Record
 
 REPLAY = b"replay"  # kind of the event that a copy was made; its detail is the number of the copy
+
+UNSTORED = 4096  # jobs that may run while their rows still say that they wait, before all new ones get a hash
+
+SIGNED = Struct(">q").unpack
 
 Holds = Callable[[bytes], bool]
 """Whether a function's interrupted jobs wait for the operator."""
@@ -42,7 +48,8 @@ result, result_size, reducer, replay_of, cause: whatever is not set once for all
 
 DoneRow = tuple[int, int, int, int, bytes, bytes, int]
 """id, attempts, started_at, ended_at, worker, result, result_size: a job that is done. Its unique_hash stays
-as it is: to take an entry out of an index at random costs more than all the rest, and only live jobs are looked up."""
+as it is, and so does its entry: to take one out at random costs more than all the rest, and only live jobs are looked
+up."""
 
 Key = tuple[int, int, int]
 """function_id, state, priority: what jobs and their bytes are counted by"""
@@ -51,14 +58,11 @@ Steering = tuple[int, int, int, int, int, int]
 """paused_at, paused_until, maxqueue of the three priorities (-1: not set), function_id"""
 
 
-@dataclass(slots=True)
-class LookUp:
-    """A new job whose unique may belong to a job that only the store knows."""
+LookUp = tuple[int, int, bytes, int]
+"""id, function_id, key, unique_hash of a new job: its unique may belong to one that only the store knows"""
 
-    job_id: int
-    function_id: int
-    key: bytes
-    unique_hash: int
+Entry = tuple[int, int]
+"""hash, job_id: where to look for a unique. The hash is the upper half of unique_hash."""
 
 
 @dataclass(slots=True)
@@ -140,8 +144,8 @@ class Store(Protocol):
 
     async def open(self, prefix: bytes, max_interruptions: int, window: int, holds: Holds = never) -> Recovered:
         """Own the file, bring it up to date, put back what ran at the end (or hold it: too often, or because `holds`
-        says so of its function), note the handles' prefix. No server had more than `window` jobs of one function and
-        priority in memory."""
+        says so of its function), note the handles' prefix. Among the first `window` jobs of each function and priority,
+        and as many more as ran or UNSTORED, are all those without a hash."""
 
     async def apply(self, changes: Changes) -> Applied:
         """Make the changes durable, all or nothing. New jobs whose look-up found a live job are not stored. Of the
@@ -198,9 +202,21 @@ class Store(Protocol):
 
 def unique_hash(key: bytes) -> int:
     """Return the 64 bits by which the store finds a coalescing key; the row decides whether it is the one."""
-    return int.from_bytes(blake2b(key, digest_size=8).digest(), "big", signed=True)
+    hash: int = SIGNED(blake2b(key, digest_size=8).digest())[0]
+    return hash
 
 
 def checksum(unique: bytes, reducer: bytes, workload: bytes) -> int:
     """Return the checksum of what must never be handed out altered."""
     return crc32(workload, crc32(reducer, crc32(unique)))
+
+
+def packed_entries(entries: Iterable[Entry]) -> bytes:
+    """Return entries as a row that waits for them to be entered has them."""
+    numbers = list(chain.from_iterable(entries))
+    return pack(f"<{len(numbers)}q", *numbers)
+
+
+def unpacked_entries(entries: bytes) -> Iterator[Entry]:
+    """Yield what was packed."""
+    yield from iter_unpack("<qq", entries)

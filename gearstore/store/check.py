@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from gearstore.queue.job import DELAYED, ENDED, FAILED, LIVE, MAX_FUNCTION, QUEUED, JobState, coalescing_key
 from gearstore.queue.names import handle_of
-from gearstore.store.base import checksum, unique_hash
+from gearstore.store.base import checksum, unique_hash, unpacked_entries
 
 FINDINGS = 20  # of one rule that are told one by one
 
@@ -86,6 +86,17 @@ QUERIES: dict[str, tuple[str, str]] = {
         'GROUP BY function_id, gearstore_key("unique", workload) HAVING count(*) > 1',
         "its unique waits or runs as number {} too ({} jobs in all): it may be worked on twice",
     ),
+    "entry": (
+        f"SELECT id FROM jobs WHERE state IN {among(LIVE)} AND \"unique\" <> x'' AND (unique_hash IS NOT NULL "
+        "OR position < (SELECT value FROM meta WHERE name = 'hashed_below')) AND NOT EXISTS (SELECT 1 FROM uniques "
+        'WHERE hash = gearstore_hash("unique", workload) >> 32 AND job_id = jobs.id) '
+        'AND NOT gearstore_logged(gearstore_hash("unique", workload) >> 32, id)',
+        "its unique is not where a look-up would find it: a job with the same unique would not join it",
+    ),
+    "log": (
+        "SELECT NULL, id FROM uniques_log WHERE length(entries) = 0 OR length(entries) % 16 <> 0",
+        "row number {} of the uniques that are to be entered is cut short",
+    ),
     "counts": (
         "SELECT NULL, coalesce(a.function_id, b.function_id), coalesce(a.state, b.state), "
         "coalesce(a.priority, b.priority), coalesce(b.jobs, 0), coalesce(b.bytes, 0), "
@@ -120,7 +131,7 @@ QUERIES: dict[str, tuple[str, str]] = {
     ),
     "meta": (
         "SELECT NULL, column1 FROM (VALUES ('next_id'), ('clean'), ('paused_at'), "
-        "('paused_until')) WHERE column1 NOT IN (SELECT name FROM meta)",
+        "('paused_until'), ('hashed_below'), ('window')) WHERE column1 NOT IN (SELECT name FROM meta)",
         "{} is missing in meta",
     ),
     "prefix": (
@@ -182,14 +193,19 @@ def attempt(connection: sqlite3.Connection, sql: str) -> Iterator[tuple[Any, ...
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Let SQL ask for checksums and keys."""
+    """Let SQL ask for checksums, keys and what is still to be entered."""
 
     def hash_of(unique: bytes, workload: bytes) -> int | None:
         return unique_hash(key) if (key := coalescing_key(unique, workload)) else None
 
+    rows = attempt(connection, "SELECT entries FROM uniques_log WHERE length(entries) % 16 = 0")
+    logged = {entry for (entries,) in rows if isinstance(entries, bytes) for entry in unpacked_entries(entries)}
     for name, arguments, function in (
-        ("gearstore_checksum", 3, checksum), ("gearstore_key", 2, coalescing_key), ("gearstore_hash", 2, hash_of),
-    ):  # fmt: skip
+        ("gearstore_checksum", 3, checksum),
+        ("gearstore_key", 2, coalescing_key),
+        ("gearstore_hash", 2, hash_of),
+        ("gearstore_logged", 2, lambda hash, id: (hash, id) in logged),
+    ):
         connection.create_function(name, arguments, function, deterministic=True)
 
 

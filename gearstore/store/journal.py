@@ -17,7 +17,7 @@ from gearstore.queue.causes import squeezed
 from gearstore.queue.job import DELAYED, DONE, ENDED, FAILED, ON_DISK, QUEUED, VOLATILE, Job
 from gearstore.queue.ports import Event
 from gearstore.queue.record import load
-from gearstore.store.base import REPLAY, ChangedRow, Changes, LookUp, Store, checksum, unique_hash
+from gearstore.store.base import REPLAY, UNSTORED, ChangedRow, Changes, Store, checksum, unique_hash
 from gearstore.store.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -351,8 +351,9 @@ class Journal:
     def _finish_look_ups(self, batch: Batch, found: dict[int, Record]) -> None:
         for job in batch.look_ups.values():
             record = found.get(job.id)
-            existing = None if record is None else load(self.engine, job.function, record)
-            self.engine.looked_up(job, existing)
+            if record is not None or not job.background:  # (else there is nothing to do)
+                existing = None if record is None else load(self.engine, job.function, record)
+                self.engine.looked_up(job, existing)
             if job.batch is batch:
                 job.batch = None
 
@@ -363,9 +364,14 @@ class Journal:
     def _snapshot(self, batch: Batch) -> tuple[Changes, list[tuple[Job, int, int]]]:
         """Return the rows of the batch, and the state and bytes that each job will then have on disk."""
         changes = Changes(next_id=self._reserve())
+        hashes: dict[int, int] = {}
+        for job in batch.look_ups.values():
+            hash = hashes[job.id] = unique_hash(job.key)
+            changes.look_ups.append((job.id, job.function.id, job.key, hash))
         functions: dict[int, Function] = {}
         states: list[tuple[Job, int, int]] = []
         moved: dict[tuple[int, int, int, int], list[int]] = {}
+        crowded = len(self.assignments) + len(self.aging) > UNSTORED
         for job in batch.jobs.values():
             if job.dropped or not job.background:
                 continue
@@ -373,13 +379,13 @@ class Journal:
             if not function.stored:
                 functions[function.id] = function
             if before < 0:
-                _add_new(changes, job, state)
+                _add_new(changes, job, state, hashes, crowded)
             elif state == DONE and not job.marked:
                 changes.done.append(
                     (job.id, job.attempts, job.started_at, job.ended_at, job.worker_id, job.result, job.result_size)
                 )
             else:
-                changes.changed.append(_changed_row(job, state))
+                changes.changed.append(_changed_row(job, state, crowded))
             if state == FAILED:
                 changes.causes[job.cause] = (job.reason, squeezed(job.error))
             size = len(job.workload) + len(job.result)
@@ -407,8 +413,6 @@ class Journal:
         changes.pruned = batch.pruned
         changes.imported = [(key, job.id, name) for key, (job, name) in batch.imported.items() if not job.dropped]
         changes.events += batch.events
-        for job in batch.look_ups.values():
-            changes.look_ups.append(LookUp(job.id, job.function.id, job.key, unique_hash(job.key)))
 
 
 def _count(changes: Changes, moved: dict[tuple[int, int, int, int], list[int]]) -> None:
@@ -424,29 +428,33 @@ def _count(changes: Changes, moved: dict[tuple[int, int, int, int], list[int]]) 
                 sizes[key] = sizes.get(key, 0) + bytes_
 
 
-def _add_new(changes: Changes, job: Job, state: int) -> None:
+def _add_new(changes: Changes, job: Job, state: int, hashes: dict[int, int], crowded: bool) -> None:
     unique, reducer, workload = job.unique, job.reducer, job.workload
-    spilled = job.place >= VOLATILE or state == DELAYED
+    spilled = job.place >= VOLATILE or state == DELAYED or crowded
     changes.new.append(
-        (job.id, job.function.id, job.priority, job.position, unique, _hash(job) if spilled else None, workload,
+        (job.id, job.function.id, job.priority, job.position, unique,
+         (hashes.get(job.id) or _hash(job, crowded)) if spilled else None, workload,
          checksum(unique, reducer, workload), job.created_at, job.client)
     )  # fmt: skip
     if state != QUEUED or reducer or job.replay_of or job.adopted:  # rare
-        changes.changed.append(_changed_row(job, state))
+        changes.changed.append(_changed_row(job, state, crowded))
     if job.replay_of:
         changes.replayed.append((job.id, job.replay_of))
         changes.events.append(Event(job.replay_of, job.created_at, REPLAY, detail=b"%d" % job.id, next_at=job.run_at))
 
 
-def _changed_row(job: Job, state: int) -> ChangedRow:
-    return (job.id, state, job.position, _hash(job), job.run_at, job.attempts, job.interruptions, job.started_at,
-            job.ended_at, job.worker_id, job.reason, job.error, job.result, job.result_size, job.reducer,
-            job.replay_of, job.cause)  # fmt: skip
+def _changed_row(job: Job, state: int, crowded: bool) -> ChangedRow:
+    return (job.id, state, job.position, _hash(job, crowded), job.run_at, job.attempts, job.interruptions,
+            job.started_at, job.ended_at, job.worker_id, job.reason, job.error, job.result, job.result_size,
+            job.reducer, job.replay_of, job.cause)  # fmt: skip
 
 
-def _hash(job: Job) -> int | None:
+def _hash(job: Job, crowded: bool) -> int | None:
     """Return the hash of the unique for jobs that memory may not know while they are live, now or after a start.
 
-    (A start hashes what stands in front of each queue, where all other jobs in memory are.)
+    (A start enters what stands in front of each queue, where all other jobs in memory are; unless so many run without
+    their rows saying so that these are the front.)
     """
-    return unique_hash(job.key) if job.key and (job.place in (ON_DISK, VOLATILE) or job.state is DELAYED) else None
+    if job.key and (crowded or job.place in (ON_DISK, VOLATILE) or job.state is DELAYED):
+        return unique_hash(job.key)
+    return None

@@ -98,10 +98,10 @@ class MemoryStore:
             raise StoreFull("the memory store was told to be full")
         found: dict[int, Record] = {}
         ending = {row[0] for row in changes.done} | {row[0] for row in changes.changed if row[1] in ENDED}
-        for wanted in changes.look_ups:
-            record = await self.find_live(wanted.function_id, wanted.key)
+        for job_id, function_id, key, _ in changes.look_ups:
+            record = await self.find_live(function_id, key)
             if record is not None and record.id not in ending:
-                found[wanted.job_id] = record
+                found[job_id] = record
         self.functions |= {id: FunctionRecord(id, name) for id, name in changes.functions}
         for new in changes.new:
             if new[0] in found:

@@ -21,7 +21,7 @@ from gearstore.queue.history import Bounds, Ended, Total
 from gearstore.queue.job import CANCELLED, DELAYED, DONE, FAILED, QUEUED, coalescing_key
 from gearstore.queue.ports import Event
 from gearstore.queue.record import FunctionRecord, Record
-from gearstore.store.base import CLAIM_BYTES, Failure, Filter, Recovered, checksum, unique_hash
+from gearstore.store.base import CLAIM_BYTES, Failure, Filter, Recovered, checksum, unique_hash, unpacked_entries
 from gearstore.store.migrations import available
 
 TRANSIENT = {sqlite3.SQLITE_FULL: "the disk is full", sqlite3.SQLITE_BUSY: "another program has locked the database"}
@@ -34,7 +34,12 @@ TERMS = (
     *("unique_hash IS NOT NULL", "checksum"),
 )
 COLUMNS = ", ".join(TERMS)
-LIVE = f"SELECT {COLUMNS} FROM jobs WHERE unique_hash = ? AND state IN ({QUEUED:d}, {DELAYED:d}) AND function_id = ?"
+IS_LIVE = f"state IN ({QUEUED:d}, {DELAYED:d}) AND function_id = ?"
+LIVE = f"SELECT {COLUMNS} FROM jobs WHERE id = ? AND {IS_LIVE}"
+LIVE_OF = (
+    f"SELECT {COLUMNS} FROM jobs WHERE "
+    f"id IN (SELECT job_id FROM uniques WHERE hash = ? UNION ALL SELECT value FROM json_each(?)) AND {IS_LIVE}"
+)
 
 # A claim is one row: each further one would have to wait for the GIL while the loop is busy (benchmarks/README.md,
 # "claim"). What is bytes comes as its length, and all bytes one after the other.
@@ -149,7 +154,14 @@ class Reader:
 
     async def find_live(self, function_id: int, key: bytes) -> Record | None:
         """See `Store`."""
-        return match(await self._rows(LIVE, (unique_hash(key), function_id)), key)
+        hash = unique_hash(key) >> 32
+        logged = await self._logged(hash)  # before the table, which has what is entered meanwhile
+        return match(await self._rows(LIVE_OF, (hash, json.dumps(logged), function_id)), key)
+
+    async def _logged(self, hash: int) -> list[int]:
+        """Return the jobs with this hash that are not entered in the table."""
+        rows = await self._rows("SELECT entries FROM uniques_log", ())
+        return [job for (entries,) in rows for each, job in unpacked_entries(entries) if each == hash]
 
     async def events(self, ids: Sequence[int]) -> dict[int, list[Event]]:
         """See `Store`."""

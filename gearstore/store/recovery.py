@@ -7,9 +7,19 @@ import time
 from dataclasses import replace
 
 from gearstore.queue.job import HELD, QUEUED, RUNNING, Reason, coalescing_key
-from gearstore.store.base import Holds, Recovered, unique_hash
+from gearstore.store.base import UNSTORED, Holds, Recovered, packed_entries, unique_hash
 from gearstore.store.reader import recovered
 from gearstore.store.reserve import MOVED_IN
+
+LATER = 150_000  # entries that are made while the server runs, the front of two queues: 20 MB of memory until then
+MOST = 500_000  # entries that are sorted at once
+FRONT = (
+    "INSERT INTO temp.fronts SELECT gearstore_hash(\"unique\", iif(\"unique\" = x'2d', workload, x'')) >> 32, id "
+    "FROM jobs WHERE id IN (SELECT id FROM (SELECT id, position FROM jobs "
+    f"WHERE state = {QUEUED:d} AND function_id = ? AND priority = ? ORDER BY position LIMIT ?) "
+    "WHERE position >= (SELECT value FROM meta WHERE name = 'hashed_below')) "
+    "AND unique_hash IS NULL AND \"unique\" <> x''"
+)
 
 INTERRUPTED = Reason.INTERRUPTED.decode()
 
@@ -22,7 +32,7 @@ def recover(
     execute("BEGIN IMMEDIATE")
     execute(MOVED_IN)
     interrupted, held = _put_back(connection, max_interruptions, holds)
-    _index_uniques(connection, window + interrupted)
+    _enter_fronts(connection, _largest_window(connection, window) + interrupted + UNSTORED)
     _note_prefix(connection, prefix)
     execute("UPDATE meta SET value = 0 WHERE name = 'clean'")
     execute("COMMIT")
@@ -67,18 +77,40 @@ def _count(connection: sqlite3.Connection, sign: int) -> None:
     )
 
 
-def _index_uniques(connection: sqlite3.Connection, window: int) -> None:
-    """Give queued jobs that may have been in memory the hash by which coalescing finds them. They stand in front."""
+def _enter_fronts(connection: sqlite3.Connection, window: int) -> None:
+    """Let coalescing find the queued jobs that were in memory, and have no hash: they are in front of each queue. Few
+    are entered while the server runs, many at once. Their rows stay as they are; below which number all are entered is
+    noted, so that the next start has little to do."""
     connection.create_function("gearstore_hash", 2, _hash_of_row, deterministic=True)
     execute = connection.execute
-    queues = execute(f"SELECT function_id, priority FROM counts WHERE jobs <> 0 AND state = {QUEUED:d}").fetchall()
-    for function_id, priority in queues:
-        execute(
-            'UPDATE jobs SET unique_hash = gearstore_hash("unique", workload) WHERE id IN (SELECT id FROM jobs '
-            f"WHERE state = {QUEUED:d} AND function_id = ? AND priority = ? ORDER BY position LIMIT ?) "
-            "AND unique_hash IS NULL AND \"unique\" <> x''",
-            (function_id, priority, window),
-        )
+    execute("CREATE TEMP TABLE fronts (hash INTEGER, job_id INTEGER)")
+    entries = 0
+    for function_id, priority in execute(
+        f"SELECT function_id, priority FROM counts WHERE jobs <> 0 AND state = {QUEUED:d}"
+    ).fetchall():
+        entries += execute(FRONT, (function_id, priority, window)).rowcount
+        if entries > MOST:
+            _enter_at_once(connection)
+            entries = 0
+    if entries > LATER:
+        _enter_at_once(connection)
+    fronts = execute("SELECT hash, job_id FROM temp.fronts")
+    while some := fronts.fetchmany(1024):
+        execute("INSERT INTO uniques_log (entries) VALUES (?)", (packed_entries(some),))
+    execute("DROP TABLE temp.fronts")
+    execute("UPDATE meta SET value = (SELECT value FROM meta WHERE name = 'next_id') WHERE name = 'hashed_below'")
+
+
+def _enter_at_once(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT OR IGNORE INTO uniques SELECT hash, job_id FROM temp.fronts ORDER BY hash")
+    connection.execute("DELETE FROM temp.fronts")
+
+
+def _largest_window(connection: sqlite3.Connection, window: int) -> int:
+    """Return how many jobs of a queue the last server may have had in memory, and note how many this one may."""
+    (before,) = connection.execute("SELECT value FROM meta WHERE name = 'window'").fetchone()
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'window'", (window,))
+    return max(int(before), window)
 
 
 def _hash_of_row(unique: bytes, workload: bytes) -> int | None:

@@ -12,33 +12,34 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from time import perf_counter
 from typing import Any, TypeVar
 
 from gearstore.errors import StoreError, StoreFull, StoreUnusable
 from gearstore.queue.job import DONE as DONE_STATE
-from gearstore.queue.job import ENDED
+from gearstore.queue.job import ENDED, LIVE
 from gearstore.queue.record import Record
 from gearstore.store import files
 from gearstore.store.base import REPLAY, Applied, Changes, Holds, Key, Recovered, never
 from gearstore.store.creation import create
 from gearstore.store.migrations import migrate
 from gearstore.store.pace import MOST_PAGES, SMALL, Log, Pace
-from gearstore.store.reader import LIVE, Reader, match, refuse_newer, translated
+from gearstore.store.reader import Reader, refuse_newer, translated
 from gearstore.store.recovery import recover
 from gearstore.store.reserve import NoRoom, Reserve
 from gearstore.store.soundness import TOUCH, examine
+from gearstore.store.statements import LARGEST_STATEMENT, pieces, statement
 from gearstore.store.thread import Worker
+from gearstore.store.uniques import Uniques
 
 Result = TypeVar("Result")
 
 BUSY_TIMEOUT_MS = 5000  # milliseconds that another program may hold the write lock
 STOPS = "; the server stops, what was acknowledged is stored"
 LOG_SIZE = 8 << 20  # bytes; SQLite checkpoints at 1000 pages, which are 8 MB
-LARGEST_STATEMENT = 128  # rows
-CACHE_KB = 16_000  # twice as much saves no processor time at a million queued jobs, half of it costs 40 %
+CACHE_KB = 8_000  # twice as much saves no more than the twentieth part of a submit beside a million queued jobs
 SPARE_PAGES = 2048  # free pages that are kept: 16 MiB
 SHRINK_PAGES = 64  # given back at once, which takes about as long as a commit
 KIND = "function_id, state, priority"
@@ -60,8 +61,10 @@ DONE = (
     7,
     ") AS v WHERE jobs.id = v.column1",
 )
+# A job keeps its hash as long as it waits or runs, since it keeps its entry (uniques.py).
+HASH = f"iif(state IN ({', '.join(f'{state:d}' for state in LIVE)}), coalesce(v.column4, unique_hash), v.column4)"
 CHANGED = (
-    "UPDATE jobs SET state = v.column2, position = v.column3, unique_hash = v.column4, run_at = v.column5, "
+    f"UPDATE jobs SET state = v.column2, position = v.column3, unique_hash = {HASH}, run_at = v.column5, "
     "attempts = v.column6, interruptions = v.column7, started_at = v.column8, ended_at = v.column9, "
     "worker = v.column10, reason = v.column11, error = v.column12, result = v.column13, result_size = v.column14, "
     "reducer = v.column15, replay_of = v.column16, cause = v.column17 FROM (VALUES ",
@@ -85,6 +88,7 @@ class SqliteStore(Reader):
         self.interval_ms = interval_ms
         self.warning = ""  # for the operator, after `open`
         self._writer: sqlite3.Connection
+        self._uniques: Uniques
         self._thread = Worker("gearstore-writer")
         self._lock: files.Lock | None = None
         self._reserve = Reserve(self._file)
@@ -146,6 +150,8 @@ class SqliteStore(Reader):
         try:
             self._prepare(log_missing, spare_room)
             recovered = recover(self._writer, prefix, max_interruptions, window, holds)
+            self._uniques = Uniques(self._writer)
+            self._uniques.load()
             # That the file is in use has to stand in it: a log that is lost takes along what it says of itself.
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
             return recovered
@@ -288,6 +294,7 @@ class SqliteStore(Reader):
         started = perf_counter()
         self._guard(self._writer.execute, "COMMIT")
         seconds = perf_counter() - started
+        self._uniques.committed()
         if small:
             self._pace.took(seconds)
         return seconds
@@ -325,12 +332,14 @@ class SqliteStore(Reader):
         applied = Applied()
         if changes.functions:
             writer.executemany("INSERT INTO functions (id, name) VALUES (?, ?)", changes.functions)
+        self._uniques.begin()
         self._write(DONE, changes.done)
+        hashed = [(row[3] >> 32, row[0]) for row in changes.changed if row[3] is not None and row[1] in LIVE]
         if changes.look_ups:  # must not find a job that ends in this very batch, nor one that is new in it
             new = {row[0] for row in changes.new}
             self._write(CHANGED, [row for row in changes.changed if row[0] not in new])
             changes.changed = [row for row in changes.changed if row[0] in new]
-            applied.found = self._look_up(changes)
+            applied.found = self._uniques.look_up(changes.look_ups)
             _leave_out(changes, applied.found)
         if changes.imported:
             self._write_imported(changes.imported, applied.found)
@@ -338,6 +347,10 @@ class SqliteStore(Reader):
         self._write(CHANGED, changes.changed)
         self._write(EVENT, changes.events)
         self._write_rest(changes)
+        if hashed:
+            others = {row[0] for row in changes.new if row[5] is not None} | set(applied.found)
+            hashed = [entry for entry in hashed if entry[1] not in others]
+        self._uniques.write(changes, hashed, self._reserve.held)
         if changes.pruned:
             applied.pruned = self._prune(changes)
         sizes = changes.sizes
@@ -382,6 +395,7 @@ class SqliteStore(Reader):
                 pruned[key] = pruned.get(key, 0) + jobs
                 counts[key] = counts.get(key, 0) - jobs
                 sizes[key] = sizes.get(key, 0) - size
+            self._uniques.prune(gone)
             execute(f"DELETE FROM events WHERE job_id IN (SELECT id {gone})")
             execute(f"DELETE {gone}")
             if causes := ", ".join(row[-1] for row in kinds if row[-1]):
@@ -406,30 +420,16 @@ class SqliteStore(Reader):
         self._writer.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
         return True
 
-    def _write(self, statement: tuple[str, int, str], rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write rows by statements of 128, 64, ... 1 rows: each `step` gives up the GIL, so few steps beat
-        `executemany` (benchmarks/README.md, "multi-row")."""
-        head, columns, tail = statement
-        start, size = 0, LARGEST_STATEMENT
-        while start < len(rows):
-            while size > len(rows) - start:
-                size //= 2
+    def _write(self, kind: tuple[str, int, str], rows: Sequence[tuple[Any, ...]]) -> None:
+        head, columns, tail = kind
+        for some in pieces(rows):
             # sqlite3 looks for an adapter for every `bytes`, but takes a bytearray as it is: a quarter of the time
             # (benchmarks/README.md, "parameters").
-            values = [
-                bytearray(value) if type(value) is bytes else value
-                for value in chain.from_iterable(rows[start : start + size])
-            ]
-            self._writer.execute(_statement(head, columns, tail, size), values)
-            start += size
+            values = [bytearray(value) if type(value) is bytes else value for value in chain.from_iterable(some)]
+            self._writer.execute(statement(head, columns, tail, len(some)), values)
 
-    def _look_up(self, changes: Changes) -> dict[int, Record]:
-        found = {}
-        for wanted in changes.look_ups:
-            record = match(self._writer.execute(LIVE, (wanted.unique_hash, wanted.function_id)).fetchall(), wanted.key)
-            if record is not None:
-                found[wanted.job_id] = record
-        return found
+    async def _logged(self, hash: int) -> list[int]:
+        return self._uniques.known(hash)
 
     async def _sync_by_timer(self) -> None:
         """`--sync interval`: a bound that holds, unlike syncing at the next write."""
@@ -442,12 +442,6 @@ class SqliteStore(Reader):
                     await asyncio.to_thread(os.fdatasync, fd)
         finally:
             os.close(fd)
-
-
-@cache
-def _statement(head: str, columns: int, tail: str, rows: int) -> str:
-    row = f"({', '.join('?' * columns)})"
-    return f"{head}{', '.join([row] * rows)}{tail}"
 
 
 def _leave_out(changes: Changes, found: dict[int, Record]) -> None:

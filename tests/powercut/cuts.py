@@ -18,13 +18,15 @@ from tempfile import mkdtemp
 from typing import NamedTuple
 
 from gearstore.errors import StoreError
+from gearstore.queue.job import DELAYED, QUEUED, coalescing_key
 from gearstore.queue.names import handle_of
-from gearstore.store.base import Filter
+from gearstore.queue.record import Record as Row
+from gearstore.store.base import Changes, Filter, unique_hash
 from gearstore.store.sqlite import SqliteStore
 from tests.powercut.judge import Known
 from tests.powercut.medium import Chance, Choice, Everything, Medium, Prefix
 from tests.powercut.recording import Event, Kind, Recorder, events
-from tests.powercut.serve import ROOT, shorten
+from tests.powercut.serve import ROOT, WINDOW, shorten
 from tests.powercut.workload import Plan
 
 NAME = "gearstore.db"
@@ -190,7 +192,7 @@ async def start(folder: Path, image: Image) -> list[str]:
     write(folder, image.files)
     store = SqliteStore(str(folder / NAME))
     try:
-        recovered = await store.open(PREFIX, 1000, 1000)
+        recovered = await store.open(PREFIX, 1000, WINDOW)
     except StoreError as error:
         return [f"cannot be started: {str(error).replace(str(folder), '')}"]
     try:
@@ -199,9 +201,22 @@ async def start(folder: Path, image: Image) -> list[str]:
         except StoreError as error:
             return [f"cannot be read: {str(error).replace(str(folder), '')}"]
         jobs = {handle_of(recovered.prefixes, record.id): record for record in records}
-        return image.known.faults_of(jobs, recovered.next_id)
+        return image.known.faults_of(jobs, recovered.next_id) + await unfound(store, records)
     finally:
         await store.close()
+
+
+async def unfound(store: SqliteStore, records: list[Row]) -> list[str]:
+    """Return which jobs a submit of the same unique would not join."""
+    keys = {
+        record.id: (record.function_id, coalescing_key(record.unique, record.workload))
+        for record in records
+        if record.state in (QUEUED, DELAYED) and record.unique
+    }
+    look_ups = [(id, function_id, key, unique_hash(key)) for id, (function_id, key) in keys.items()]
+    found = (await store.apply(Changes(look_ups=look_ups))).found
+    missed = [f"number '{id}' is not found by its unique" for id in keys if id not in found]
+    return missed + [f"number '{id}' has a twin" for id in keys if id in found and found[id].id != id]
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
@@ -243,7 +258,7 @@ def recover(directories: list[str]) -> None:
     async def recover_all() -> None:
         for directory in directories:
             store = SqliteStore(f"{directory}/{NAME}")
-            await store.open(PREFIX, 1000, 1000)
+            await store.open(PREFIX, 1000, WINDOW)
             await store.close()
 
     shorten()

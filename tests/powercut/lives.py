@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.powercut.cuts import NAME, Record
 from tests.powercut.recording import Recorder
-from tests.powercut.serve import command
+from tests.powercut.serve import WINDOW, command
 from tests.powercut.workload import Crowd, Plan
 from tests.server.process import Server, eventually
 
@@ -39,6 +39,7 @@ class Subject:
                 directory.parent,
                 "--job-handle-prefix=H:test",
                 "--drain-timeout=0.1",
+                f"--window={WINDOW}",
                 db=directory / NAME,
                 variables=self.recorder.variables,
                 command=command(self.fault),

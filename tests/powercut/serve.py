@@ -1,5 +1,5 @@
-"""The server that is recorded: the real one, with logs so short that many checkpoints fit into a second, and with a
-fault of its own where a test plants one."""
+"""The server that is recorded: the real one, with logs so short that many checkpoints fit into a second, with uniques
+that are entered soon, and with a fault of its own where a test plants one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gearstore.store import files, pace, reserve, sqlite
+from gearstore.store import files, journal, pace, recovery, reserve, sqlite, uniques
 from gearstore.store.base import Applied, Changes
 from gearstore.store.sqlite import SqliteStore
 
@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 LOG_SIZE = 128 << 10  # bytes
 LEAST_WORK = 40  # see pace.Log: a checkpoint after some ten commits
 MOST_PAGES = 100
+GENERATION = 24  # uniques
+WINDOW = 16
+UNSTORED = 2
 
 # Run by `python -c`; what follows are the server's options.
 SERVE = "import sys; sys.path.insert(0, {root!r}); from tests.powercut.serve import main; main({fault!r})"
@@ -29,11 +32,13 @@ def command(fault: str = "") -> list[str]:
 
 
 def shorten() -> None:
-    """Have short logs and many checkpoints."""
+    """Have short logs, many checkpoints, and few uniques that wait to be entered or are entered at the start."""
     sqlite.LOG_SIZE = LOG_SIZE
     sqlite.MOST_PAGES = MOST_PAGES
     pace.LEAST_WORK = LEAST_WORK
     reserve.SIZE = LOG_SIZE
+    uniques.GENERATION = GENERATION
+    journal.UNSTORED = recovery.UNSTORED = UNSTORED
 
 
 def main(fault: str) -> None:

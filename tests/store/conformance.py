@@ -32,7 +32,6 @@ from gearstore.store.base import (
     Changes,
     Failure,
     Filter,
-    LookUp,
     Recovered,
     Store,
     checksum,
@@ -121,7 +120,7 @@ class Writer:
 
     def look_up(self, id: int, unique: bytes, function: int = FUNCTION) -> Writer:
         """Ask for a live job with this key before the new job `id` counts."""
-        self.changes.look_ups.append(LookUp(id, function, unique, unique_hash(unique)))
+        self.changes.look_ups.append((id, function, unique, unique_hash(unique)))
         return self
 
     async def to(self, store: Store) -> dict[int, Record]:

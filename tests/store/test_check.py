@@ -34,6 +34,8 @@ FAULTS = {
     "cause": ("UPDATE jobs SET cause = 77 WHERE id = 4", 4),
     "place": ("UPDATE jobs SET position = 1 WHERE id = 2", 2),
     "unique": ("UPDATE jobs SET \"unique\" = x'75', checksum = ? WHERE id = 2", 3),
+    "entry": ("DELETE FROM uniques_log", 3),
+    "log": ("INSERT INTO uniques_log (entries) VALUES (zeroblob(17))", 0),
     "counts": ("UPDATE counts SET jobs = jobs + 1 WHERE state = 0", 0),
     "event": (
         "INSERT INTO events (job_id, at, kind, started_at, worker, detail, next_at) "

@@ -682,3 +682,23 @@ async def test_what_the_disk_refused_is_no_acknowledgement(bench: Bench) -> None
     await bench.journal.commit()
     await asyncio.sleep(0)
     assert bench.journal.receipt.figures()["minute"]["submits"] == 0
+
+
+async def test_new_jobs_get_a_hash_while_too_many_run_unnoticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of those still say that they wait: a start would take them for the front of the queue."""
+    monkeypatch.setattr("gearstore.store.journal.UNSTORED", 2)
+    for number in range(4):
+        bench.submit(b"first %d" % number)
+    await bench.journal.commit()
+    hashed = []
+    for number in range(4):
+        assert bench.engine.grab(bench.worker) is not None
+        bench.submit(b"later %d" % number)
+        await bench.journal.commit()
+        hashed.append(bench.store.batches[-1].new[0][5] is not None)
+    assert hashed == [False, False, True, True]
+    bench.journal.store_assignments()
+    bench.journal.store_assignments()
+    bench.submit(b"last")
+    await bench.journal.commit()
+    assert bench.store.batches[-1].new[0][5] is None

@@ -44,7 +44,9 @@ def test_file_names() -> None:
 
 def test_an_empty_database_gets_everything(connection: sqlite3.Connection) -> None:
     assert migrate(connection) == [number for number, _ in available("sqlite")]
-    assert tables(connection) == ["causes", "counts", "events", "functions", "imported", "jobs", "meta", "prefixes"]
+    assert tables(connection) == [
+        "causes", "counts", "events", "functions", "imported", "jobs", "meta", "prefixes", "uniques", "uniques_log",
+    ]  # fmt: skip
     assert version(connection) == available("sqlite")[-1][0]
 
 
@@ -92,7 +94,7 @@ def test_tables_are_strict_and_names_are_unique(connection: sqlite3.Connection) 
         ("SELECT * FROM jobs WHERE state IN (5) AND state > 3 ORDER BY id DESC", "jobs_set_aside"),
         ("SELECT * FROM jobs WHERE cause IN (7) AND cause <> 0 AND id > 5 ORDER BY id", "jobs_cause"),
         ("SELECT * FROM events WHERE job_id IN (5) ORDER BY id", "events_job"),
-        ("SELECT * FROM jobs WHERE unique_hash = 1 AND state IN (0, 2) AND function_id = 1", "jobs_unique"),
+        ("SELECT hash, job_id FROM uniques WHERE hash IN ((1), (2))", "SEARCH uniques USING PRIMARY KEY (hash=?)"),
     ],
 )  # fmt: skip
 def test_hot_queries_use_their_index_and_sort_nothing(connection: sqlite3.Connection, query: str, index: str) -> None:
