@@ -31,7 +31,7 @@ def results(bench: Any, *cells: tuple[str, str, list[float]], errors: int = 0, s
                 scenario,
                 server,
                 number,
-                bench.generator.Load(rate, 100, 1.0, 200, 300, 400, 500, 0.1, False, errors, ""),
+                bench.generator.Load(rate, 100, 1.0, 200, 300, 400, 450, 500, 0.1, False, errors, ""),
             )
             for scenario, server, rates in cells
             for number, rate in enumerate(rates, 1)
