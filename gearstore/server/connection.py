@@ -166,13 +166,13 @@ class Connection(asyncio.Protocol):
     def process(self) -> None:
         """Handle up to PACKETS_PER_TURN packets; the rest when the others have had their turn."""
         self.readable = False
-        if self.paused & BUSY or self.transport is None:
-            return
-        if self.paused & HALTED:  # its answers, or what it produces, are not read: no more of them
-            self.pause(TURN)
+        if self.transport is None or (self.paused and self.held_up()):
             return
         parser = self.parser
-        packets, self.stash = self.stash or parser.take(PACKETS_PER_TURN), []
+        if self.stash:
+            packets, self.stash = self.stash, []
+        else:
+            packets = parser.take(PACKETS_PER_TURN)
         if not self.handle(packets):
             return
         if parser.rest or parser.missing:
@@ -191,6 +191,13 @@ class Connection(asyncio.Protocol):
             self.pause(ANSWERS)
         if self.paused & ENDING:
             self.mark()  # it may be time to close
+
+    def held_up(self) -> bool:
+        """Whether what has been read has to wait: a command awaits something, or its answers, or what it produces, are
+        not read and there shall be no more of them."""
+        if self.paused & HALTED and not self.paused & BUSY:
+            self.pause(TURN)
+        return bool(self.paused & (BUSY | HALTED))
 
     def turn_over(self, more: bool) -> None:
         """Go on in the next turn; don't read more before this has been handled."""
@@ -392,7 +399,7 @@ class Connection(asyncio.Protocol):
             data = b"".join(out) if len(out) > 1 else out[0]
             if data and not (self.paused & WRITE and self.too_far_behind(len(data))):
                 transport.write(data)
-        if self.paused & ENDING and not self.paused & (BUSY | TURN) and not self.readable and not self.owing:
+        if self.paused and self.paused & (ENDING | BUSY | TURN) == ENDING and not self.readable and not self.owing:
             transport.close()
 
     def too_far_behind(self, more: int) -> bool:
