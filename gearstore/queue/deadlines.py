@@ -14,12 +14,13 @@ Item = TypeVar("Item")
 class Deadlines(Generic[Item]):
     """Items with a due time in milliseconds. Cancelling is lazy: a dead entry is dropped when it is met."""
 
-    __slots__ = ("_alive", "_heap", "_serial")
+    __slots__ = ("_alive", "_heap", "_serial", "sooner")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int]] = []  # (due time, serial)
         self._alive: dict[int, Item] = {}
         self._serial = 0
+        self.sooner = False  # an item has become the earliest; who has taken note of it sets it back
 
     def __len__(self) -> int:
         return len(self._alive)
@@ -29,6 +30,8 @@ class Deadlines(Generic[Item]):
         self._serial += 1
         self._alive[self._serial] = item
         heappush(self._heap, (at, self._serial))
+        if self._heap[0][1] == self._serial:
+            self.sooner = True
         return self._serial
 
     def cancel(self, serial: int) -> None:

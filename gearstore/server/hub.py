@@ -18,6 +18,7 @@ from gearstore.address import is_loopback
 from gearstore.config import Config
 from gearstore.errors import StoreError
 from gearstore.protocol.packets import NOOP, response
+from gearstore.queue.calls import PATIENCE
 from gearstore.queue.engine import Engine
 from gearstore.queue.functions import Function
 from gearstore.queue.job import ENDED, LIVE, RUNNING, Job
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gearstore")
 
+NEVER = float("inf")
 CLAIM = 1024  # jobs read back at once: some milliseconds of the loop's time
 PAGE = 500  # jobs of a listing read at once
 CATCH_UP = 0.05  # seconds that it then gets to read what has come
@@ -96,7 +98,8 @@ class Hub:
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._due = 0.0  # when the timer is, in the loop's seconds
+        self._due_at: float = NEVER  # the same in the engine's milliseconds, NEVER while there is no timer
         self._not_before = 0.0
 
     def configure(self, config: Config) -> None:
@@ -247,27 +250,33 @@ class Hub:
         if engine.delayed_low:
             engine.delayed_changed = set()
             self.spawn(self._feed_delayed())
-        self.arm()
+        if self._due_at > engine.monotonic + PATIENCE or engine.timeouts.sooner or engine.delayed.sooner:
+            self.arm()  # (a twentieth of a foreground job if it were done in each turn)
         if engine.draining and not any(function.states[RUNNING] for function in engine.functions.values()):
             self.on_idle.set()
 
     def arm(self) -> None:
         """Set the one timer to the next thing that is due, at most a second away: wall clocks jump."""
-        wait = self.engine.next_wait()
+        engine = self.engine
+        engine.timeouts.sooner = engine.delayed.sooner = False
+        wait = engine.next_wait()
         if wait is None and self._timer is not None:
             return
-        due = max(self.loop.time() + min(1.0, (1000 if wait is None else wait) / 1000), self._not_before)
+        wait = 1000 if wait is None else min(1000, wait)
+        due = max(self.loop.time() + wait / 1000, self._not_before)
         if self._timer is not None:
             if self._due <= due + 0.001:
                 return
             self._timer.cancel()
         self._due = due
+        self._due_at = engine.monotonic + wait
         self._timer = self.loop.call_at(due, self.tick)
 
     def tick(self) -> None:
         """Do what is due. After the process was stopped (SIGSTOP, a machine that was moved) what has come meanwhile is
         read first: a worker whose result is there has not taken too long."""
         self._timer = None
+        self._due_at = NEVER
         now = self.loop.time()
         if now - self._due > LATE:
             self._not_before = now + CATCH_UP
