@@ -48,7 +48,7 @@ SEEDS = {
     "lower_priorities_overtake_the_disk": (26,),
     "jobs_are_refused_twice": (321, 282),
     "background_jobs_keep_the_place_they_had": (229, 815),
-    "whoever_was_woken_is_not_replaced": range(36, 40),
+    "whoever_was_woken_is_not_replaced": (239, 1295),
 }
 
 
