@@ -91,7 +91,7 @@ def load(engine: Engine, function: Function, record: Record) -> Job:
     job.position = record.position
     job.client = record.client
     history = _HISTORY(record)
-    if history != _NONE:  # a fifth of the time of setting them all (benchmarks/micro.py, "claim")
+    if history != _NONE:  # that it mostly is none saves 0.3 of 2.4 us a job (benchmarks/micro.py, "claim")
         for name, value in zip(SAME, history, strict=True):
             setattr(job, name, value)
     if job.state in (QUEUED, DELAYED):

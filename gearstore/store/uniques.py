@@ -13,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import cast
 
 from gearstore.queue.job import DELAYED, QUEUED, RUNNING
 from gearstore.queue.record import Record
@@ -220,7 +221,7 @@ def _parts() -> list[Part]:
 def _sorted(part: Part) -> list[Entry]:
     if list in map(type, part.values()):
         return sorted((hash, job) for hash, found in part.items() for job in _listed(found))
-    return sorted(part.items())  # type: ignore[arg-type]
+    return sorted(cast(dict[int, int], part).items())
 
 
 def _listed(found: int | list[int]) -> list[int]:

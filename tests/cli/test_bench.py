@@ -73,7 +73,7 @@ def test_ctrl_c_ends_everything(running: "subprocess.Popen[bytes]", tmp_path: Pa
     assert running.wait(20) == 130
     assert not list(tmp_path.iterdir())
     for pid in (load, server):  # one that was just being started is ended by the kernel, a moment later
-        eventually(lambda: not Path(f"/proc/{pid}").exists(), what=lambda: "the end of a process")  # noqa: B023
+        eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), what=lambda: "the end of a process")
 
 
 def test_a_server_that_dies_is_told(running: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
