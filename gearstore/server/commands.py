@@ -149,12 +149,22 @@ async def _unique_from_disk(conn: Connection, unique: bytes) -> None:
 
 def can_do(conn: Connection, args: list[bytes]) -> None:
     """CAN_DO."""
-    conn.engine.can_do(conn.peer, args[0], 0)
+    _register(conn, args[0], 0)
 
 
 def can_do_timeout(conn: Connection, args: list[bytes]) -> None:
     """CAN_DO_TIMEOUT."""
-    conn.engine.can_do(conn.peer, args[0], milliseconds(args[1]))
+    _register(conn, args[0], milliseconds(args[1]))
+
+
+def _register(conn: Connection, name: bytes, timeout: int) -> None:
+    """At a limit there is no ERROR, for the reason that access.py tells: it would end the worker's other functions."""
+    try:
+        conn.engine.can_do(conn.peer, name, timeout)
+    except QueueError as refusal:
+        if not refusal.limit:
+            raise
+        conn.note(refusal)
 
 
 def milliseconds(text: bytes) -> int:

@@ -233,9 +233,13 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, refusal: QueueError) -> None:
         """Answer what is refused."""
+        self.note(refusal)
+        self.reply(error(refusal.code, refusal.text))
+
+    def note(self, refusal: QueueError) -> None:
+        """Count a refusal if a limit is its reason."""
         if refusal.limit:
             self.hub.limits.met(refusal.limit, self.address, f"refused, {refusal.text.decode()}")
-        self.reply(error(refusal.code, refusal.text))
 
     async def await_command(self, later: Later) -> None:
         """Run a command that awaits, then go on with the packets behind it."""
