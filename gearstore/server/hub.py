@@ -63,9 +63,11 @@ class Durable:
 
     def release(self) -> None:
         """The batch was tried; it may wait for space."""
-        assert self.batch is not None
-        if (self.batch.done or (self.batch.refused and not self.patient)) and not self.future.done():
-            self.future.set_result(None)
+        batch = self.batch
+        if batch is not None and (batch.done or (batch.refused and not self.patient)):
+            self.batch = None  # a ring of references would leave all of its jobs to the garbage collector
+            if not self.future.done():
+                self.future.set_result(None)
 
 
 class Hub:

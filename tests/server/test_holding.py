@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 
@@ -20,10 +21,11 @@ from gearstore.protocol.packets import (
     request,
     response,
 )
+from gearstore.queue.ports import Event
 from gearstore.server.commands import HANDLERS
 from gearstore.server.connection import Connection
 from gearstore.server.hub import Hub
-from gearstore.store.journal import Journal
+from gearstore.store.journal import Batch, Journal
 from tests.store.test_journal import Notebook
 
 
@@ -173,3 +175,19 @@ async def test_a_worker_that_leaves_after_a_completion_is_let_go_when_that_is_st
     bench.store.gate.set()
     assert await bench.loop.sock_recv(worker, 65536) == b""
     assert bench.store.rows() == {1: 1}
+
+
+async def test_who_waits_for_a_batch_leaves_nothing_to_the_garbage_collector(bench: Bench) -> None:
+    """It takes its time for jobs in a ring of references, while everybody waits (benchmarks/scale.py, "tail")."""
+    client = await bench.connect()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await bench.ask(client, request(SUBMIT_JOB_BG, b"f", b"", b"w"))
+            bench.journal.note(Event(1, 0, b"retried"))
+            await bench.hub.durable()
+        left = [each for each in gc.get_objects() if isinstance(each, Batch)]
+    finally:
+        gc.enable()
+    assert left == [bench.journal.batch]
