@@ -6,6 +6,7 @@ import asyncio
 import functools
 import select
 import ssl
+from contextlib import suppress
 from types import TracebackType
 
 from gearstore.address import Address
@@ -64,10 +65,11 @@ class Stream:
         """Close the connection once what was sent has left, or a peer that takes nothing more has had its time."""
         self._flush()
         self._writer.close()
-        try:
-            async with asyncio.timeout(CLOSING):
+        limit = asyncio.timeout(CLOSING)
+        with suppress(OSError):  # (TimeoutError is one)
+            async with limit:
                 await self._writer.wait_closed()
-        except (OSError, TimeoutError):
+        if limit.expired():  # else there is nothing left to abort, and Python 3.11.2 would stumble over it
             self._writer.transport.abort()
 
     @property

@@ -167,16 +167,15 @@ class Engine(Endings):
         if not background:
             self._listen(job, peer)
             self.foreground += weight(job)
-        if key and (self.delayed_on_disk or function.spilled):
-            self.journal.look_up(job)  # the same unique may stand in a queue on disk
-        elif not background:
-            function.enter(job)
-            self.wake(function)
-            return job
+        # The same unique may stand in a queue on disk.
+        unsure = key and (self.delayed_on_disk or function.spilled) and self.journal.look_up(job)
         if background:
             if job.state is QUEUED:
                 function.reserve(job)
             self.journal.add(job)
+        elif not unsure:
+            function.enter(job)
+            self.wake(function)
         return job
 
     def _join(self, job: Job, peer: Peer | None) -> None:

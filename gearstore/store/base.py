@@ -151,6 +151,10 @@ class Store(Protocol):
         """Make the changes durable, all or nothing. New jobs whose look-up found a live job are not stored. Of the
         jobs to be pruned those go that have ended when all else is done."""
 
+    def may_know(self, hash: int) -> bool:
+        """Whether a live job that memory does not know may have a coalescing key with this `unique_hash`. It knows
+        those of the last `apply` before that returns."""
+
     async def claim(self, function_id: int, priority: int, after: int, limit: int) -> list[Record]:
         """Return the queued jobs of a function and priority behind position `after`, in order; fewer than `limit`
         also where their workloads are large (CLAIM_BYTES)."""

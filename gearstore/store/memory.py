@@ -131,6 +131,10 @@ class MemoryStore:
                 self._sort(self.records[id])
         return Applied(found, self._prune(changes.pruned))
 
+    def may_know(self, hash: int) -> bool:
+        """See `Store`."""
+        return True
+
     def _apply_rest(self, changes: Changes, found: dict[int, Record]) -> None:
         self.next_id = changes.next_id or self.next_id
         for key, id, origin in changes.imported:

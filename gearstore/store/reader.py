@@ -18,7 +18,7 @@ import aiosqlite
 
 from gearstore.errors import StoreError, StoreFull, StoreUnusable
 from gearstore.queue.history import Bounds, Ended, Total
-from gearstore.queue.job import CANCELLED, DELAYED, DONE, FAILED, QUEUED, coalescing_key
+from gearstore.queue.job import CANCELLED, DELAYED, DONE, FAILED, QUEUED, RUNNING, coalescing_key
 from gearstore.queue.ports import Event
 from gearstore.queue.record import FunctionRecord, Record
 from gearstore.store.base import CLAIM_BYTES, Failure, Filter, Recovered, checksum, unique_hash, unpacked_entries
@@ -34,11 +34,14 @@ TERMS = (
     *("unique_hash IS NOT NULL", "checksum"),
 )
 COLUMNS = ", ".join(TERMS)
-IS_LIVE = f"state IN ({QUEUED:d}, {DELAYED:d}) AND function_id = ?"
-LIVE = f"SELECT {COLUMNS} FROM jobs WHERE id = ? AND {IS_LIVE}"
+# (One that runs may have waited when its unique was asked for.)
+LIVE = (
+    f"SELECT {COLUMNS} FROM jobs WHERE id = ? AND state IN ({QUEUED:d}, {DELAYED:d}, {RUNNING:d}) AND function_id = ?"
+)
 LIVE_OF = (
     f"SELECT {COLUMNS} FROM jobs WHERE "
-    f"id IN (SELECT job_id FROM uniques WHERE hash = ? UNION ALL SELECT value FROM json_each(?)) AND {IS_LIVE}"
+    f"id IN (SELECT job_id FROM uniques WHERE hash = ? UNION ALL SELECT value FROM json_each(?)) "
+    f"AND state IN ({QUEUED:d}, {DELAYED:d}) AND function_id = ?"
 )
 
 # A claim is one row: each further one would have to wait for the GIL while the loop is busy (benchmarks/README.md,
@@ -157,6 +160,10 @@ class Reader:
         hash = unique_hash(key) >> 32
         logged = await self._logged(hash)  # before the table, which has what is entered meanwhile
         return match(await self._rows(LIVE_OF, (hash, json.dumps(logged), function_id)), key)
+
+    def may_know(self, hash: int) -> bool:
+        """See `Store`."""
+        return True
 
     async def _logged(self, hash: int) -> list[int]:
         """Return the jobs with this hash that are not entered in the table."""

@@ -6,29 +6,38 @@ row of `uniques_log` for each batch keeps them for the next start.
 
 An entry is only a hint, the job's row decides. Entries of jobs that have ended do no harm; they go when these are
 pruned, or when no job waits or runs any more.
+
+Most submits are of uniques that nobody has: these are told by a Bloom filter of all entries. Where a start finds a
+table, or as many entries were made that the filter says little, a new one is read in beside everything else.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from itertools import chain
-from typing import cast
+from time import perf_counter
+from typing import Any, cast
 
 from gearstore.queue.job import DELAYED, QUEUED, RUNNING
 from gearstore.queue.record import Record
 from gearstore.store.base import Changes, Entry, LookUp, packed_entries, unpacked_entries
+from gearstore.store.bloom import STALE, Bloom
 from gearstore.store.reader import LIVE, match
 from gearstore.store.statements import pieces, statement
 
 PARTS, PART = 128, 25  # a generation has so many parts, each of the hashes that are equal but for so many bits
-GENERATION = 32_768  # entries, which take 4 MB of memory
+GENERATION = 65_536  # entries, which take 8 MB of memory
 LOG_ROWS = 4096  # of a generation, so that it takes a millisecond to delete them
 OWED = 2  # entries to be made for each new one: a generation is in the table when the next is half full
 WORTHLESS = 4096  # entries that are deleted at once
+READ_IN, REST = 4096, 4.0  # entries of the table that are read in at once, and rests for each second that this takes
 
 FIND = ("SELECT hash, job_id FROM uniques WHERE hash IN (", 1, ")")
 ENTER = ("INSERT OR IGNORE INTO uniques (hash, job_id) VALUES ", 2, "")
+HASHES = "SELECT json_group_array(hash), max(hash) FROM (SELECT hash FROM uniques WHERE hash > ? ORDER BY hash LIMIT ?)"
 ENTRIES_OF = (
     'SELECT coalesce(unique_hash, gearstore_hash("unique", workload)) >> 32, id {} '
     "AND \"unique\" <> x'' AND (unique_hash IS NOT NULL OR position < ?)"
@@ -43,10 +52,7 @@ Part = dict[int, int | list[int]]
 
 
 class Uniques:
-    """The uniques of one database, for its writer.
-
-    What is in memory changes after the commit, in whatever thread does that; meanwhile no other transaction is made.
-    """
+    """The uniques of one database, for its writer. What is in memory changes after the commit, in the loop's thread."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -59,21 +65,55 @@ class Uniques:
         self._has_rows = False  # the table; False: it has none
         self._worthless = True  # no entry in the table is of a job that waits or runs
         self._hashed_below = 0
+        self._bloom: Bloom | None = Bloom()  # None: it isn't known what the table has
+        self._next: Bloom | None = None  # that is being read in
         self.begin()
 
     def load(self) -> None:
         """Take up what the last server left."""
         for row, entries in self._execute("SELECT id, entries FROM uniques_log ORDER BY id"):
             self._row = row
-            self._keep(unpacked_entries(entries))
+            self._keep(list(unpacked_entries(entries)))
         (self._hashed_below,) = self._execute("SELECT value FROM meta WHERE name = 'hashed_below'").fetchone()
         self._has_rows = self._execute("SELECT 1 FROM uniques LIMIT 1").fetchone() is not None
         self._worthless = not (self._has_rows and self._any_live())
+        if not self._worthless:
+            self._bloom = None
 
     def _any_live(self) -> bool:
         return self._execute(ANY_LIVE).fetchone() is not None
 
     # Look-ups
+
+    def may_know(self, hash: int) -> bool:
+        """Whether there may be an entry with this hash of 64 bits."""
+        return self._bloom is None or hash >> 32 in self._bloom
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to `read_in`."""
+        return (self._bloom is None or self._bloom.added > STALE) and self._next is None
+
+    async def read_in(self, rows: Callable[[str, tuple[int, int]], Awaitable[list[Any]]]) -> None:
+        """Make a filter of all entries, with the rows of an SQL query; those that come meanwhile are added by `_keep`.
+        Raises StoreError."""
+        bloom = self._next = Bloom()
+        try:
+            for part in chain(self._filling, self._entering):
+                bloom.add(part)
+            last: int | None = -1 << 32
+            while last is not None:
+                started = perf_counter()
+                ((hashes, last),) = await rows(HASHES, (last, READ_IN))
+                bloom.add(json.loads(hashes))
+                await asyncio.sleep(REST * (perf_counter() - started))
+                if self._next is not bloom:
+                    return  # nothing in the table is worth knowing any more
+            bloom.added = 0
+            self._bloom = bloom
+        finally:
+            if self._next is bloom:
+                self._next = None
 
     def known(self, hash: int) -> list[int]:
         """Return the jobs with this hash whose entries are not in the table, or were not a moment ago."""
@@ -191,6 +231,7 @@ class Uniques:
         if self._cleared:
             self._filling, self._entering, self._left, self._size = _parts(), _parts(), [], 0
             self._worthless = True
+            self._bloom, self._next = Bloom(), None
         if self._fresh:
             self._keep(self._fresh)
         if self._entered:
@@ -203,14 +244,17 @@ class Uniques:
                     del parts[hash >> PART][hash]
         self.begin()
 
-    def _keep(self, entries: Iterable[Entry]) -> None:
+    def _keep(self, entries: Collection[Entry]) -> None:
+        for bloom in (self._bloom, self._next):
+            if bloom is not None:
+                bloom.add([hash for hash, _ in entries])
         parts = self._filling
         for hash, job in entries:
             part = parts[hash >> PART]
             known = part.setdefault(hash, job)
             if known != job:
                 part[hash] = [*_listed(known), job]
-            self._size += 1
+        self._size += len(entries)
 
 
 def _parts() -> list[Part]:

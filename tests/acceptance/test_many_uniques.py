@@ -1,4 +1,4 @@
-"""A hundred thousand jobs with uniques, and `kill -9` while these are on their way into their table: no second job."""
+"""Many jobs with uniques, and `kill -9` while these are on their way into their table: no second job."""
 
 import shutil
 import sqlite3
@@ -12,7 +12,7 @@ from tests.acceptance.wire import Connection, PacketType, request
 
 pytestmark = [pytest.mark.gearstore_only, pytest.mark.slow]
 
-KILLS = (45_000, 80_000, 110_000)  # at so many jobs
+KILLS = (80_000, 115_000, 150_000)  # at so many jobs
 AT_ONCE = 400
 FUNCTIONS = (b"f", b"g")  # each unique is used in both
 RUNNING = 20

@@ -42,10 +42,11 @@ class Disk:
     def assigned(self, job: Job) -> None:
         self.asked.append(("assigned", job.id))
 
-    def look_up(self, job: Job) -> None:
+    def look_up(self, job: Job) -> bool:
         self.asked.append(("look_up", job.id))
         self.look_ups[job.id] = job
         job.batch = self
+        return True
 
     def note(self, event: Event) -> None:
         self.events.append(event)

@@ -83,6 +83,9 @@ class HalfwayStore(MemoryStore):
         self.stop_at = ""
         self.stopped: asyncio.Future[None] | None = None
 
+    def may_know(self, hash: int) -> bool:
+        return hash in self.hashes.values()
+
     async def apply(self, changes: Changes) -> Applied:
         if self.stop_at == "before":
             await self.stop()

@@ -37,6 +37,10 @@ class Disk(MemoryStore):
         if self.dead:
             raise asyncio.CancelledError
 
+    def may_know(self, hash: int) -> bool:
+        """See `Store`; only what it does know."""
+        return hash in self.hashes.values()
+
     async def apply(self, changes: Changes) -> Applied:
         """Make durable, at some moment of the time that it takes."""
         await self._take_time()

@@ -454,6 +454,13 @@ class StoreTests:
         assert await write.new(2, unique=b"u").look_up(2, b"u").to(store) == {}
         assert await claim(store) == [2]
 
+    async def test_a_look_up_finds_what_begins_to_run_in_the_same_batch(self, store: Store, write: Writer) -> None:
+        """It was read back, and assigned, after the submit that has to join it."""
+        await write.new(1, unique=b"u", spilled=True).to(store)
+        write.changed(1, RUNNING, started_at=NOW, spilled=False).new(2, unique=b"u").look_up(2, b"u")
+        assert {id: record.id for id, record in (await write.to(store)).items()} == {2: 1}
+        assert sorted(await everything(store)) == [1]
+
     async def test_a_look_up_does_not_find_its_own_job(self, store: Store, write: Writer) -> None:
         assert await write.new(1, unique=b"u", spilled=True).look_up(1, b"u").to(store) == {}
         assert await claim(store) == [1]

@@ -3,6 +3,7 @@ crash."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import shutil
 import sqlite3
@@ -172,6 +173,118 @@ async def test_equal_halves_of_hashes(lives: Lives) -> None:
     assert await lives.joins(b"u1") == 1
 
 
+# What the disk surely does not know
+
+
+def unknown(lives: Lives, ids: Iterable[int]) -> list[int]:
+    """Return the jobs whose uniques the disk surely does not know."""
+    return [id for id in ids if not lives.store.may_know(unique_hash(b"u%d" % id))]
+
+
+async def test_few_uniques_have_to_be_looked_up(lives: Lives) -> None:
+    lives.write.new(1).new(2, unique=b"u2")
+    await lives.commit()
+    assert unknown(lives, range(1, 100)) == list(range(1, 100))
+    for first in range(100, 1000, 100):
+        await lives.spill(range(first, first + 100))
+    assert unknown(lives, range(100, 1000)) == []
+    assert len(unknown(lives, range(1000, 2000))) > 980
+
+
+async def test_after_a_start_the_table_is_read_in(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearstore.store.uniques.READ_IN", 20)
+    jobs = await half_entered(lives)
+    await lives.crash()
+    assert unknown(lives, range(1, 10 * jobs)) == []
+    await lives.spill(range(1000, 1010))
+    assert lives.store._reading_in is not None
+    await lives.store._reading_in
+    assert unknown(lives, [*range(1, jobs + 1), *range(1000, 1010)]) == []
+    assert len(unknown(lives, range(2000, 3000))) > 980
+    await lives.spill([1999])
+    assert lives.store._reading_in is None
+
+
+@pytest.mark.parametrize("piece", [4, 20, 100])
+async def test_entries_that_come_while_the_table_is_read_in(lives: Lives, piece: int) -> None:
+    """Some in memory when it begins, some entered meanwhile, in front of what is read next or behind it."""
+    last = await half_entered(lives)
+    await lives.crash()
+    store = lives.store
+    asked = 0
+
+    async def rows(sql: str, parameters: tuple[int, int]) -> list[Any]:
+        nonlocal last, asked
+        found = await store._rows(sql, (parameters[0], piece))
+        if asked < 20:
+            await lives.spill(range(last + 1, last + 41))
+            last += 40
+        asked += 1
+        return found
+
+    store._reading_in = asyncio.create_task(asyncio.sleep(0))  # not by itself
+    await store._uniques.read_in(rows)
+    assert asked > 1 and unknown(lives, range(1, last + 1)) == []
+    assert len(unknown(lives, range(last + 1, last + 1000))) > 950
+
+
+@pytest.mark.parametrize("when", [0, 1])
+async def test_what_is_read_in_is_forgotten_when_no_job_waits(lives: Lives, when: int) -> None:
+    """Also if that is while it finds that nothing more is to be read."""
+    last = await half_entered(lives)
+    await lives.crash()
+    store = lives.store
+    asked = 0
+
+    async def rows(sql: str, parameters: tuple[int, int]) -> list[Any]:
+        nonlocal asked
+        found = await store._rows(sql, parameters)
+        if asked == when:
+            for id in range(1, last + 1):
+                lives.write.done(id)
+            await lives.commit()
+            await lives.spill([1000])
+        asked += 1
+        return found
+
+    store._reading_in = asyncio.create_task(asyncio.sleep(0))
+    await store._uniques.read_in(rows)
+    assert unknown(lives, range(1, last + 1)) == list(range(1, last + 1)) and unknown(lives, [1000]) == []
+    assert not store._uniques.due
+
+
+async def test_it_is_made_anew_without_entries_that_are_gone(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearstore.store.uniques.STALE", 500)
+    await lives.spill(range(1, 501))
+    for id in range(1, 401):
+        lives.write.done(id)
+        lives.write.changes.pruned.append(id)
+    await lives.commit()
+    assert unknown(lives, range(1, 401)) == []
+    await lives.spill([1000])
+    assert lives.store._reading_in is not None
+    await lives.store._reading_in
+    assert len(unknown(lives, range(1, 401))) > 390 and unknown(lives, [*range(401, 501), 1000]) == []
+
+
+async def test_a_table_that_cannot_be_read_is_looked_up(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = await half_entered(lives)
+    await lives.crash()
+
+    async def rows(sql: str, parameters: Any) -> list[Any]:
+        raise StoreError("it was told to fail")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lives.store, "_rows", rows)
+        await lives.spill([1000])
+        assert lives.store._reading_in is not None
+        await lives.store._reading_in
+    reading = lives.store._reading_in
+    await lives.spill([1001])
+    assert lives.store._reading_in is reading and unknown(lives, range(2000)) == []
+    assert await lives.found(range(1, jobs + 20)) == list(range(1, jobs + 1))
+
+
 # Crashes
 
 
@@ -188,6 +301,8 @@ async def test_any_batches_and_crashes(lives: Lives, monkeypatch: pytest.MonkeyP
     chance = Random(seed)
     monkeypatch.setattr("gearstore.store.uniques.LOG_ROWS", chance.choice((5, 50, 5000)))
     monkeypatch.setattr("gearstore.store.uniques.WORTHLESS", 20)
+    monkeypatch.setattr("gearstore.store.uniques.STALE", chance.choice((10, 300, 1 << 20)))
+    monkeypatch.setattr("gearstore.store.uniques.READ_IN", chance.choice((1, 30, 4096)))
     waiting: list[int] = []
     lives.next_id = 1 << 40
     last = 0
@@ -207,6 +322,7 @@ async def test_any_batches_and_crashes(lives: Lives, monkeypatch: pytest.MonkeyP
         await lives.commit()
         if chance.random() < 0.05:
             await lives.crash()
+        assert unknown(lives, waiting) == []
         some = chance.sample(range(1, last + 10), min(last, 40))
         assert await lives.found(some) == sorted(set(some) & set(waiting))
     assert await lives.found(range(1, last + 10)) == waiting
