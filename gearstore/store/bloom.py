@@ -18,7 +18,7 @@ class Bloom:
 
     def __init__(self) -> None:
         self._bits = bytearray(BYTES)
-        self.added = 0
+        self.added = 0  # hashes, since it had all that its maker has read in
 
     def add(self, hashes: Collection[int]) -> None:
         """Have more hashes in it."""
