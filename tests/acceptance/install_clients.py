@@ -4,10 +4,12 @@ They go into `build/clients` below the checkout, each language apart from the pr
 there until the list changes. Run it as `python -m tests.acceptance.install_clients`; the tests call it as well.
 """
 
+import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "build" / "clients"
@@ -23,27 +25,38 @@ def python_clients() -> Path:
     """Return the interpreter of the environment that has the Python clients."""
     folder = FOLDER / "python"
     python = folder / "bin" / "python"
-    if not installed(folder, PYTHON):
-        shutil.rmtree(folder, ignore_errors=True)
-        command(sys.executable, "-m", "venv", str(folder))
-        command(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PYTHON)
-        remember(folder, PYTHON)
+    with one_at_a_time():
+        if not installed(folder, PYTHON):
+            shutil.rmtree(folder, ignore_errors=True)
+            command(sys.executable, "-m", "venv", str(folder))
+            command(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PYTHON)
+            remember(folder, PYTHON)
     return python
 
 
 def node_clients() -> Path:
     """Return the `node_modules` that has the Node clients."""
     folder = FOLDER / "node"
-    if not installed(folder, NODE):
-        npm = shutil.which("npm")
-        if npm is None:
-            raise InstallError("npm is missing: apt-get install nodejs npm")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / "package.json").write_text('{"private": true}\n')
-        command(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), *NODE)
-        remember(folder, NODE)
+    with one_at_a_time():
+        if not installed(folder, NODE):
+            npm = shutil.which("npm")
+            if npm is None:
+                raise InstallError("npm is missing: apt-get install nodejs npm")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / "package.json").write_text('{"private": true}\n')
+            command(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), *NODE)
+            remember(folder, NODE)
     return folder / "node_modules"
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let no other process install meanwhile: tests run in several, and each installs what it does not find."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def installed(folder: Path, packages: Sequence[str]) -> bool:
