@@ -26,6 +26,7 @@ from gearstore.queue.peer import Peer
 from gearstore.queue.record import Record, claimed, claimed_delayed, load
 from gearstore.server.access import admit, readmit
 from gearstore.server.buffers import Buffers
+from gearstore.server.busy_poll import BusyPoll
 from gearstore.server.commands import tell_failure
 from gearstore.server.connection import Connection
 from gearstore.server.limits import Limits
@@ -83,6 +84,7 @@ class Hub:
         self.limits = Limits(loop.time, lambda: self.engine.now)
         self.buffers = Buffers(self)
         self.seldom = Seldom(loop.time)
+        self.busy_poll = BusyPoll(loop)
         self.connections: dict[Connection, None] = {}
         self.configure(config)
         journal.engine = self.engine
@@ -157,11 +159,13 @@ class Hub:
             connection.transport.abort()
 
     def tune(self, sock: socket.socket) -> None:
-        """Notice peers that vanished: gearmand leaves a job with a worker behind a dead link for ever.
+        """Send at once, and notice peers that vanished: gearmand leaves jobs to a worker behind a dead link for ever.
 
-        (With TCP_USER_TIMEOUT Linux does not count the probes: the silence must be as long as all of them take.)
+        (asyncio's loop sends at once only where the socket's protocol has a number, which an accepted one has not. With
+        TCP_USER_TIMEOUT Linux does not count the probes: the silence must be as long as all of them take.)
         """
         config = self.config
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if config.keepalive:
             silence = config.keepalive_idle + config.keepalive_interval * config.keepalive_count
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -209,7 +213,8 @@ class Hub:
     def schedule_read(self, connection: Connection) -> None:
         """Have a connection's packets handled in this turn."""
         if not self._readable:
-            self.journal.read_at = perf_counter()
+            self.journal.read_at = now = perf_counter()
+            self.busy_poll.requested(now)
         self._readable.append(connection)
         if not self._scheduled:
             self._scheduled = True
@@ -238,6 +243,8 @@ class Hub:
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
             connection.flush()
+        if dirty:
+            self.busy_poll.answered()
         self.end_turn()
 
     def end_turn(self) -> None:

@@ -147,6 +147,7 @@ class Server:
         self.journal = Journal(self.store, self.on_store_failure)
         self.journal.on_refusal = self.on_refusal
         self.hub = Hub(config, self.store, self.journal, loop)
+        self.hub.busy_poll.enable()
         self.limit_connections()
         engine = self.hub.engine
         engine.prefixes = recovered.prefixes
