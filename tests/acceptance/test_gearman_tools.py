@@ -134,7 +134,7 @@ def test_a_refused_job(gearman: str, address: list[str], client: Gearman, functi
 def test_help_and_pid_file(gearman: str, client: Gearman, worker: Worker, function: str, tmp_path: Path) -> None:
     assert b"Client mode" in run([gearman, "-H"]).stderr
     client(f"-f {function} -b -s -i {tmp_path}/client.pid")
-    running = worker(f"-f {function} -i {tmp_path}/worker.pid -- sleep 60")
+    running = worker(f"-f {function} -i {tmp_path}/worker.pid -- cat")
     pid_file = tmp_path / "worker.pid"
     eventually(lambda: pid_file.exists() and pid_file.read_text().split() == [str(running.pid)], what="the pid file")
 

@@ -26,7 +26,7 @@ from gearstore.store.sqlite import SqliteStore
 from tests.powercut.judge import Known
 from tests.powercut.medium import Chance, Choice, Everything, Medium, Prefix
 from tests.powercut.recording import Event, Kind, Recorder, events
-from tests.powercut.serve import ROOT, WINDOW, shorten
+from tests.powercut.serve import ROOT, WINDOW, shortened
 from tests.powercut.workload import Plan
 
 NAME = "gearstore.db"
@@ -159,10 +159,10 @@ def judge(record: Record, wanted: int, seed: int, part: int, parts: int) -> Verd
 
 def judged(cut: Iterable[Image], first: bool = False) -> Verdict:
     """Start the store on each image and compare it with what was known; perhaps only until something is wrong."""
-    shorten()
     folder = Path(mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
     try:
-        return asyncio.run(_judged(folder, cut, first))
+        with shortened():
+            return asyncio.run(_judged(folder, cut, first))
     finally:
         shutil.rmtree(folder)
 
@@ -261,8 +261,8 @@ def recover(directories: list[str]) -> None:
             await store.open(PREFIX, 1000, WINDOW)
             await store.close()
 
-    shorten()
-    asyncio.run(recover_all())
+    with shortened():
+        asyncio.run(recover_all())
 
 
 def cut_again(folder: Path, record: Record, number: int, wanted: int, seed: int = 0) -> Verdict:

@@ -6,9 +6,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from gearstore.store import files, journal, pace, recovery, reserve, sqlite, uniques
 from gearstore.store.base import Applied, Changes
@@ -16,11 +19,16 @@ from gearstore.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).parents[2]
 LOG_SIZE = 128 << 10  # bytes
-LEAST_WORK = 40  # see pace.Log: a checkpoint after some ten commits
-MOST_PAGES = 100
-GENERATION = 24  # uniques
 WINDOW = 16
-UNSTORED = 2
+SHORT = (
+    (sqlite, "LOG_SIZE", LOG_SIZE),
+    (reserve, "SIZE", LOG_SIZE),
+    (sqlite, "MOST_PAGES", 100),
+    (pace, "LEAST_WORK", 40),  # a checkpoint after some ten commits
+    (uniques, "GENERATION", 24),
+    (journal, "UNSTORED", 2),
+    (recovery, "UNSTORED", 2),
+)
 
 # Run by `python -c`; what follows are the server's options.
 SERVE = "import sys; sys.path.insert(0, {root!r}); from tests.powercut.serve import main; main({fault!r})"
@@ -31,25 +39,24 @@ def command(fault: str = "") -> list[str]:
     return ["-c", SERVE.format(root=str(ROOT), fault=fault)]
 
 
-def shorten() -> None:
+@contextmanager
+def shortened() -> Iterator[None]:
     """Have short logs, many checkpoints, and few uniques that wait to be entered or are entered at the start."""
-    sqlite.LOG_SIZE = LOG_SIZE
-    sqlite.MOST_PAGES = MOST_PAGES
-    pace.LEAST_WORK = LEAST_WORK
-    reserve.SIZE = LOG_SIZE
-    uniques.GENERATION = GENERATION
-    journal.UNSTORED = recovery.UNSTORED = UNSTORED
+    with ExitStack() as stack:
+        for module, name, value in SHORT:
+            stack.enter_context(patch.object(module, name, value))
+        yield
 
 
 def main(fault: str) -> None:
     """Serve."""
-    shorten()
     if fault:
         FAULTS[fault]()
     from tests.server.process import SERVE as serve
 
     sys.argv[0] = "serve"
-    exec(serve, {"__name__": "__main__"})
+    with shortened():
+        exec(serve, {"__name__": "__main__"})
 
 
 # Planted faults
