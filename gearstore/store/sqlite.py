@@ -25,7 +25,7 @@ from gearstore.store import files
 from gearstore.store.base import REPLAY, Applied, Changes, Holds, Key, Recovered, never
 from gearstore.store.creation import create
 from gearstore.store.migrations import migrate
-from gearstore.store.pace import MOST_PAGES, SMALL, Log, Pace
+from gearstore.store.pace import SMALL, Log, Pace
 from gearstore.store.reader import Reader, refuse_newer, translated
 from gearstore.store.recovery import recover
 from gearstore.store.reserve import NoRoom, Reserve
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 BUSY_TIMEOUT_MS = 5000  # milliseconds that another program may hold the write lock
 STOPS = "; the server stops, what was acknowledged is stored"
-LOG_SIZE = 8 << 20  # bytes; SQLite checkpoints at 1000 pages, which are 8 MB
+LOG_SIZE = 8 << 20  # bytes; it is checkpointed at 1000 pages, which are 8 MB
 CACHE_KB = 4_000  # twice as much saves nothing that can be measured, half as much costs a drain a tenth of its rate
 SPARE_PAGES = 2048  # free pages that are kept: 16 MiB
 SHRINK_PAGES = 64  # given back at once, which takes about as long as a commit
@@ -173,7 +173,7 @@ class SqliteStore(Reader):
             ("foreign_keys", "OFF", 0),
             ("journal_size_limit", 4 * LOG_SIZE, 4 * LOG_SIZE),  # what it has grown to beside a backup or check
             ("temp_store", "MEMORY", 2),  # each statement of many rows would make a file
-            ("wal_autocheckpoint", MOST_PAGES, MOST_PAGES),  # see Log
+            ("wal_autocheckpoint", 0, 0),  # see Log
         ):
             execute(f"PRAGMA {pragma} = {value}")
             (found,) = execute(f"PRAGMA {pragma}").fetchone()
@@ -287,7 +287,10 @@ class SqliteStore(Reader):
         return applied
 
     def _note_growth(self, rows: int) -> None:
-        if self._log.grew(rows, 1 if self._reserve.held else SCARCE):
+        size = 0
+        with suppress(OSError):  # somebody has removed it
+            size = os.stat(f"{self._file}-wal").st_size
+        if self._log.grew(rows, size, 1 if self._reserve.held else SCARCE):
             self._checkpointing = self._thread.run(self._checkpoint)
 
     def _wait_and_begin(self) -> None:

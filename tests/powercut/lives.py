@@ -45,6 +45,7 @@ class Subject:
                 command=command(self.fault),
             )
         else:
+            self.recorder.mend()
             self.server.restart()
         crowd = Crowd(self.server, self.record.plan, b"", seed)
         with crowd.at_work():

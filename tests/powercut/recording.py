@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -90,10 +91,17 @@ class Recorder:
             "POWERCUT_FAULTS": str(control),
         }
 
+    def mend(self) -> None:
+        """Cut off the event that a kill may have left in half, before others follow it."""
+        if self.log.exists():
+            os.truncate(self.log, sum(HEADER.size + len(event.data) for event in events(self.log)))
+
 
 def events(log: Path) -> Iterator[Event]:
-    """Yield what was written down."""
+    """Yield what was written down, but for half an event at the end."""
     with log.open("rb") as file:
-        while header := file.read(HEADER.size):
+        while len(header := file.read(HEADER.size)) == HEADER.size:
             kind, id, offset, length = HEADER.unpack(header)
-            yield Event(Kind(kind), id, offset, file.read(length))
+            data = file.read(length)
+            if len(data) == length:
+                yield Event(Kind(kind), id, offset, data)

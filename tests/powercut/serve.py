@@ -23,7 +23,7 @@ WINDOW = 16
 SHORT = (
     (sqlite, "LOG_SIZE", LOG_SIZE),
     (reserve, "SIZE", LOG_SIZE),
-    (sqlite, "MOST_PAGES", 100),
+    (pace, "MOST_GROWTH", LOG_SIZE),
     (pace, "LEAST_WORK", 40),  # a checkpoint after some ten commits
     (uniques, "GENERATION", 24),
     (journal, "UNSTORED", 2),

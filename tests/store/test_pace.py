@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gearstore.store.pace import CHECKPOINT_PAGES, COMMIT_WORK, FAST, LEAST_WORK, SLOW, TRUSTED, Log, Pace
+from gearstore.store.pace import CHECKPOINT_PAGES, COMMIT_WORK, FAST, LEAST_WORK, MOST_GROWTH, SLOW, TRUSTED, Log, Pace
 
 QUICK, MIDDLING, LONG = FAST / 2, (FAST + SLOW) / 2, 4 * SLOW
 
@@ -49,7 +49,7 @@ def test_checkpoints_come_at_about_the_same_length_of_the_log() -> None:
         log, pages, found = Log(), 0, []
         for _ in range(20_000):
             pages += pages_of_a_commit
-            if log.grew(64):
+            if log.grew(64, 0):
                 found.append(pages)
                 log.checkpointed(pages)
                 pages = 0
@@ -61,6 +61,15 @@ def test_a_log_that_is_not_cut_is_not_checkpointed_all_the_time() -> None:
     log = Log()
     log.checkpointed(1_000_000)  # a reader that does not end
     commits = 0
-    while not log.grew(1):
+    while not log.grew(1, 0):
         commits += 1
     assert commits > 50
+
+
+def test_a_log_that_grows_more_than_was_estimated_is_checkpointed() -> None:
+    log = Log()
+    assert not log.grew(1, 1000)
+    assert not log.grew(1, 1000 + MOST_GROWTH)
+    assert log.grew(1, 1001 + MOST_GROWTH)
+    log.checkpointed(100)
+    assert not log.grew(1, 1001 + MOST_GROWTH)  # (it isn't cut while somebody reads it)

@@ -22,6 +22,7 @@ from gearstore.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gearstore.queue.job import DONE, FAILED, NORMAL, QUEUED
 from gearstore.store.backup import back_up
 from gearstore.store.base import Changes, Filter, Store
+from gearstore.store.pace import COMMIT_WORK, LEAST_WORK
 from gearstore.store.sqlite import SqliteStore
 from tests.store.conformance import FUNCTION, PREFIX, StoreTests, Writer, claim, everything
 
@@ -241,6 +242,32 @@ async def test_the_log_is_checkpointed(path: Path, monkeypatch: pytest.MonkeyPat
     store = await opening(path)
     await one_by_one(store, Writer(), range(1, 300))
     assert Path(f"{path}-wal").stat().st_size < 60 * 8192  # each batch writes three pages and more
+    await store.close()
+
+
+async def test_no_commit_checkpoints(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite keeps quiet about a sync that fails there."""
+    monkeypatch.setattr("gearstore.store.pace.LEAST_WORK", 1_000_000)
+    monkeypatch.setattr("gearstore.store.pace.MOST_GROWTH", 1 << 30)
+    store = await opening(path)
+    written = path.stat().st_mtime_ns
+    await one_by_one(store, Writer(), range(1, 500))
+    assert path.stat().st_mtime_ns == written
+    _, pages, _ = store._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    assert pages > 1000
+    assert path.stat().st_mtime_ns > written
+    await store.close()
+
+
+async def test_the_file_of_a_log_that_grows_is_enough_for_a_checkpoint(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was estimated."""
+    monkeypatch.setattr("gearstore.store.pace.LEAST_WORK", 1_000_000)
+    monkeypatch.setattr("gearstore.store.pace.MOST_GROWTH", 20 * 8192)
+    store = await opening(path)
+    await one_by_one(store, Writer(), range(1, 300))
+    assert Path(f"{path}-wal").stat().st_size < 60 * 8192
     await store.close()
 
 
@@ -722,9 +749,9 @@ async def test_a_log_that_grew_beside_a_reader_shrinks_again(store: SqliteStore,
         await write.new(id, workload=b"x" * 10_000).to(store)
     assert log.stat().st_size > 10 << 20
     other.execute("ROLLBACK")
-    for id in range(1200, 1203):
+    for id in range(1200, 1200 + 2 * LEAST_WORK // COMMIT_WORK):  # until the next checkpoint, and then one more
         await write.new(id, workload=b"x" * 10_000).to(store)
-    assert log.stat().st_size < 1 << 20
+    assert log.stat().st_size < 4 << 20
 
 
 async def test_a_start_beside_a_reader(path: Path) -> None:
