@@ -93,6 +93,14 @@ def settled(port: int) -> None:
             crowd.ping(sock)
 
 
+def at_rest(pid: int) -> None:
+    """Wait until a server does nothing by itself any more: a start reads in the uniques of its backlog."""
+    used, before = machine.usage(pid).server, -1.0
+    while used - before > 0.01:
+        time.sleep(0.5)
+        used, before = machine.usage(pid).server, used
+
+
 def idle(plan: Plan) -> Iterator[Figure]:
     """Connections that do nothing: their memory, and what others feel of them."""
     number = crowd.most(plan.connections)
@@ -208,6 +216,7 @@ def queued(plan: Plan) -> Iterator[Figure]:
             life.kill()
             backlog.write(life.database, plan.jobs - SUBMITTED)
             life.start()
+        at_rest(life.pid)
         settled(life.port)
         yield Figure("queued", f"memory with {name}", crowd.memory(life.pid) / 2**20, "MB", memory)
         rates: dict[str, list[tuple[float, float]]] = {"empty": [], name: []}

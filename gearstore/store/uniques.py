@@ -29,7 +29,8 @@ from gearstore.store.reader import LIVE, match
 from gearstore.store.statements import pieces, statement
 
 PARTS, PART = 128, 25  # a generation has so many parts, each of the hashes that are equal but for so many bits
-GENERATION = 65_536  # entries, which take 8 MB of memory
+GENERATION = 65_536  # entries, which take 8 MB of memory; more where the table is large, so that several share a page
+MOST, SHARE = 4, 40  # times as many, up to one for so many of the table (benchmarks/README.md, "large generations")
 LOG_ROWS = 4096  # of a generation, so that it takes a millisecond to delete them
 OWED = 2  # entries to be made for each new one: a generation is in the table when the next is half full
 WORTHLESS = 4096  # entries that are deleted at once
@@ -109,7 +110,7 @@ class Uniques:
                 await asyncio.sleep(REST * (perf_counter() - started))
                 if self._next is not bloom:
                     return  # nothing in the table is worth knowing any more
-            bloom.added = 0
+            bloom.made_with = bloom.size
             self._bloom = bloom
         finally:
             if self._next is bloom:
@@ -178,6 +179,12 @@ class Uniques:
         """Whether there may be entries of jobs that wait or run."""
         return self._size > 0 or bool(self._left) or not self._worthless
 
+    @property
+    def _enough(self) -> int:
+        """The entries of a generation."""
+        known = 0 if self._bloom is None else self._bloom.size
+        return min(max(GENERATION, known // SHARE), MOST * GENERATION)
+
     def _is_due(self, entries: int) -> bool:
         """Owe so many entries, and return whether any can be made: a generation is full, and nothing is left in the
         table that would have to be deleted before."""
@@ -185,7 +192,7 @@ class Uniques:
             self._delete_some()
             return False
         if not self._left:
-            if self._size < GENERATION and self._row - self._border < LOG_ROWS:
+            if self._size < self._enough and self._row - self._border < LOG_ROWS:
                 return False
             self._entering, self._filling = self._filling, _parts()
             self._left = list(range(PARTS))

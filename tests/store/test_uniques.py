@@ -20,6 +20,7 @@ from gearstore.queue.job import CANCELLED, DELAYED, FAILED, HELD, QUEUED, RUNNIN
 from gearstore.store.base import Filter, packed_entries, unique_hash
 from gearstore.store.check import check
 from gearstore.store.sqlite import SqliteStore
+from gearstore.store.uniques import MOST
 from gearstore.store.view import ViewStore, snapshot
 from tests.store.conformance import FUNCTION, PREFIX, Writer
 from tests.store.test_sqlite import killed
@@ -358,6 +359,17 @@ async def test_jobs_that_come_back_to_their_queue_behind_others(lives: Lives) ->
     await lives.crash()
     assert await lives.found([1, 2, 3]) == [1, 2, 3]
     assert lives.sound()
+
+
+async def test_generations_are_larger_beside_a_large_table(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearstore.store.uniques.SHARE", 4)
+    sizes = []
+    for first in range(1, 24 * GENERATION, 8):
+        await lives.spill(range(first, first + 8))
+        sizes.append(lives.store._uniques._size)
+    assert max(sizes[: 4 * GENERATION // 8]) <= GENERATION
+    assert 3 * GENERATION < max(sizes) <= MOST * GENERATION
+    assert await lives.found(range(1, 25 * GENERATION)) == list(range(1, 24 * GENERATION + 1))
 
 
 async def test_many_jobs_that_only_change(lives: Lives) -> None:
