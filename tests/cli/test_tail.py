@@ -74,31 +74,32 @@ def test_the_last_endings(gearstore: Cli, function: str, worker: Connect) -> Non
 
 
 def test_following_until_ctrl_c(gearstore: Cli, function: str, worker: Connect) -> None:
+    before = ended(gearstore, function)
     process = gearstore.spawn("tail", "-f", "--function", function)
-    hand = worker(gearstore, function)
-    handle = eventually(lambda: run(gearstore, function, hand) if followed(gearstore) else "")
-    eventually(lambda: len(process.lines) == 3, what=lambda: process.lines)
-    assert [line.split("\t")[2] for line in process.lines] == [handle] * 3
-    assert process.lines[0].endswith("\tsubmitted")
+    eventually(lambda: process.lines, what=lambda: process.log)
+    handle = run(gearstore, function, worker(gearstore, function))
+    eventually(lambda: len(process.lines) == 4, what=lambda: process.lines)
+    assert [line.split("\t")[2] for line in process.lines] == [before, *[handle] * 3]
+    assert process.lines[1].endswith("\tsubmitted")
     process.process.send_signal(signal.SIGINT)
     gearstore.printed("submit", function)  # Python sees a signal that came just before a wait when that is over
     assert process.wait() == 130
     assert process.log.strip() == ""
 
 
-def followed(cli: Cli) -> bool:
-    """Whether somebody asks the server for more than this does: only `tail` stays connected in these tests."""
-    connections = map(json.loads, cli.printed("workers", "--json"))
-    return len([row for row in connections if not row["functions"]]) > 1
+def ended(cli: Cli, function: str) -> str:
+    """Return a job that has ended: `tail -f` shows it first, and from then on all that happens."""
+    (handle,) = cli.printed("submit", function)
+    cli.printed("cancel", handle)
+    return handle
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_reader_that_goes_ends_it_though_nothing_happens(gearstore: Cli, function: str, form: list[str]) -> None:
     environment = clean_environment() | gearstore.environment
     arguments = [*COMMAND, "tail", "-f", "--function", function, *form]
+    ended(gearstore, function)
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        eventually(lambda: followed(gearstore))
-        gearstore.printed("submit", function)
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline()
         process.stdout.close()
@@ -127,8 +128,9 @@ def test_a_server_that_ends(tmp_path: Path) -> None:
     server = Server(tmp_path, "gearstore")
     cli = Cli(server, tmp_path)
     try:
+        ended(cli, "mail")
         process = cli.spawn("tail", "-f")
-        eventually(lambda: followed(cli))
+        eventually(lambda: process.lines, what=lambda: process.log)
         server.terminate()
         assert process.wait() == 3
         assert process.log == f"gearstore: the server at {cli.address} closed the connection\n"
