@@ -114,7 +114,7 @@ def run_all(options: argparse.Namespace, plan: Plan, began: float) -> report.Res
         syncs.append(machine.sync_latency(plan.base, overwrite=True))
         runs = list(schedule(scenarios, servers, number))
         if number <= CEILING_ROUNDS:
-            runs += [(scenario, sink(plan.program, servers[0].backlog)) for scenario in ceiling]
+            runs += [(scenario, sink(plan.program, plan.backlog_of(GEARSTORE))) for scenario in ceiling]
         for scenario, server in runs:
             found.append(measure(scenario, server, number, plan))
             tell(found[-1], options.rounds)
